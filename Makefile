@@ -1,0 +1,116 @@
+# The doors of the book. `make` alone lists them.
+
+PROFILE ?= full
+CHAPTER ?=
+PORT ?= 8000
+PYTHON ?= python3.11
+# Where pip looks for torch before PyPI: the CPU builds. The README says how to use a GPU build.
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+JOBS := $(shell getconf _NPROCESSORS_ONLN)
+
+ifeq ($(filter $(PROFILE),full fast),)
+$(error PROFILE was '$(PROFILE)'; it must be full or fast)
+endif
+
+READY := .venv/.ready
+BUILD := _build/$(PROFILE)
+SOURCE := $(BUILD)/source
+SITE := $(BUILD)/html
+
+# What has code is executed; claims and how-built read the others' results, so they come last.
+EXECUTED := $(shell grep -l '^```{code-cell}' book/*.md)
+PLAIN := $(filter-out $(EXECUTED),$(wildcard book/*.md))
+NOTEBOOKS := $(EXECUTED:book/%.md=$(SOURCE)/%.ipynb)
+LAST := $(SOURCE)/claims.ipynb $(SOURCE)/how-built.ipynb
+COPIED := $(PLAIN:book/%=$(SOURCE)/%) $(patsubst book/%,$(SOURCE)/%,$(wildcard book/*.bib book/_static/*))
+PACKAGE := $(shell find src -name '*.py' -o -name '*.toml') requirements.lock
+
+help: ## list the doors
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+
+book: $(READY) ## execute every chapter and build the site (PROFILE=fast for small parameters)
+	@$(MAKE) --no-print-directory --output-sync=target -j$(JOBS) $(SITE)/index.html PROFILE=$(PROFILE)
+	@.venv/bin/python book/_extensions/execution_times.py $(SOURCE)
+	@echo "The book, $(PROFILE) profile: $(SITE)/index.html (make serve opens it on loopback)"
+
+chapter: $(READY) ## execute and build one chapter (CHAPTER=02)
+	@test -n "$(CHAPTER)" || { echo "CHAPTER was empty; it must be the start of a file name in book/, as in CHAPTER=02"; exit 2; }
+	@test "$$(ls book/$(CHAPTER)*.md 2>/dev/null | wc -l)" = 1 || { echo "CHAPTER was '$(CHAPTER)'; it must be the start of just one file name in book/"; exit 2; }
+	@name=$$(basename book/$(CHAPTER)*.md .md); \
+	 $(MAKE) --no-print-directory $(SOURCE)/$$name.ipynb PROFILE=$(PROFILE); \
+	 rm -rf $(BUILD)/chapter; mkdir -p $(BUILD)/chapter/source; \
+	 cp -r $(SOURCE)/$$name.ipynb $(SOURCE)/figures book/references.bib book/_static $(BUILD)/chapter/source/ 2>/dev/null || true; \
+	 printf 'format: jb-book\nroot: %s\n' $$name > $(BUILD)/chapter/_toc.yml; \
+	 PYTHONPATH=book/_extensions EDITION="$(PROFILE) profile" .venv/bin/jupyter-book build --quiet --path-output $(BUILD)/chapter \
+	   --config _config.yml --toc $(abspath $(BUILD)/chapter/_toc.yml) $(BUILD)/chapter/source; \
+	 echo "$(BUILD)/chapter/_build/html/$$name.html"
+
+test: $(READY) ## run the tests of the package and of the sources
+	.venv/bin/python -m pytest
+
+test-site: book ## run the browser tests on the built site (needs Chromium)
+	BOOK_SITE=$(SITE) .venv/bin/python -m pytest -m site
+
+serve: ## serve the built book on loopback (PORT=8000)
+	@test -f $(SITE)/index.html || { echo "No book at $(SITE): make book PROFILE=$(PROFILE) builds it"; exit 2; }
+	$(PYTHON) -m http.server --bind 127.0.0.1 --directory $(SITE) $(PORT)
+
+lab: $(READY) ## open the chapters as notebooks in JupyterLab
+	.venv/bin/jupyter lab --notebook-dir=book \
+	  --LabApp.default_setting_overrides='{"@jupyterlab/docmanager-extension:plugin": {"defaultViewers": {"markdown": "Jupytext Notebook", "myst": "Jupytext Notebook"}}}'
+
+lock: ## write requirements.lock anew from pyproject.toml
+	rm -rf _build/lock && $(PYTHON) -m venv _build/lock
+	_build/lock/bin/pip install --no-deps --retries 1 --extra-index-url $(TORCH_INDEX) torch==2.13.0
+	_build/lock/bin/pip install 'setuptools>=77' '.[book,test,lab]'
+	{ echo "# Exact versions of everything that make book and make test install. Written by: make lock"; \
+	  _build/lock/bin/pip freeze --all | grep -vE '^(pip|agent-dynamics)( |=)' | sed 's/+cpu//'; } > requirements.lock
+
+clean: ## remove everything generated, the environment included
+	rm -rf _build .venv
+
+# torch first and alone: only it comes from its own index.
+$(READY): requirements.lock pyproject.toml
+	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is not installed; the book needs Python 3.11 (or say PYTHON=/its/path)"; exit 2; }
+	@test -x .venv/bin/python || $(PYTHON) -m venv .venv
+	.venv/bin/pip install --quiet --disable-pip-version-check --no-deps --retries 1 --extra-index-url $(TORCH_INDEX) $$(grep '^torch==' requirements.lock)
+	.venv/bin/pip install --quiet --disable-pip-version-check --requirement requirements.lock
+	.venv/bin/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+# A chapter is executed into a file beside its place and moved there when it is whole.
+$(SOURCE)/%.ipynb: book/%.md $(PACKAGE) | $(READY) $(SOURCE)
+	@echo "executing $*"
+	@.venv/bin/jupytext --quiet --to ipynb --output $(BUILD)/$*.in.ipynb $<
+	@TQDM_DISABLE=1 OMP_NUM_THREADS=1 AGENT_DYNAMICS_BUILD=$(abspath $(SOURCE)) AGENT_DYNAMICS_PROFILE=$(PROFILE) \
+	   .venv/bin/papermill --no-progress-bar --no-log-output --log-level ERROR --cwd $(SOURCE) \
+	   $(if $(filter fast,$(PROFILE)),$(if $(wildcard book/$*.fast.yml),-f book/$*.fast.yml)) $(BUILD)/$*.in.ipynb $(BUILD)/$*.part.ipynb \
+	 || { echo "book/$*.md failed: the cell and its traceback stand above"; exit 1; }
+	@rm $(BUILD)/$*.in.ipynb; mv $(BUILD)/$*.part.ipynb $@
+
+$(SOURCE)/%: book/% | $(SOURCE)
+	@mkdir -p $(@D) && cp $< $@
+
+$(SOURCE):
+	@mkdir -p $@
+
+$(LAST): $(filter-out $(LAST),$(NOTEBOOKS))
+
+ifeq ($(PROFILE),fast)
+$(foreach yml,$(wildcard book/*.fast.yml),$(eval $(yml:book/%.fast.yml=$(SOURCE)/%.ipynb): $(yml)))
+endif
+
+# The site is built aside and replaces the old one only when it is whole.
+$(SITE)/index.html: $(NOTEBOOKS) $(COPIED) _config.yml _toc.yml $(wildcard book/_extensions/*.py)
+	@echo "building the site"
+	@rm -rf $(BUILD)/new
+	@PYTHONPATH=book/_extensions EDITION="$(PROFILE) profile, revision $$(git describe --always --dirty 2>/dev/null || echo unknown)" \
+	 .venv/bin/jupyter-book build -W -n --keep-going --quiet --path-output $(BUILD)/new --config _config.yml --toc $(abspath _toc.yml) $(SOURCE)
+	@rm -rf $(SITE) && mv $(BUILD)/new/_build/html $(SITE) && touch $@
+
+.PHONY: help book chapter test test-site serve lab lock clean

@@ -1,0 +1,1 @@
+"""Two linear self-attention agents with misaligned objectives: simulate, train, predict, measure."""

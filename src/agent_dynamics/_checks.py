@@ -1,0 +1,97 @@
+"""Errors for bad input, all in one form: the argument, what it was, what it must be."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+
+def bad(argument: str, was: object, must: str) -> ValueError:
+    """A ValueError that names the argument, what it was and what it must be."""
+    return ValueError(f"{argument} was {was}; it must be {must}")
+
+
+def real_tensor(argument: str, value: object, *, like: Tensor | None = None) -> Tensor:
+    """`value` as a real floating tensor (dtype and device of `like`), all entries finite."""
+    # Python numbers and lists would otherwise be read as float32.
+    dtype = None if hasattr(value, "dtype") else torch.float64
+    try:
+        tensor = torch.as_tensor(value, dtype=dtype, device=None if like is None else like.device)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise bad(argument, repr(value), "numbers in a tensor or array") from error
+    if tensor.is_complex():
+        raise bad(argument, f"of dtype {tensor.dtype}", "real")
+    if like is not None:
+        tensor = tensor.to(like.dtype)
+    elif not tensor.is_floating_point():
+        tensor = tensor.to(torch.float64)
+    if not torch.isfinite(tensor).all():
+        raise bad(argument, "not finite (NaN or infinity)", "finite")
+    return tensor
+
+
+def positive(argument: str, value: object, *, like: Tensor | None = None) -> Tensor:
+    """`value` as a finite tensor whose entries are all greater than zero."""
+    tensor = real_tensor(argument, value, like=like)
+    if not (tensor > 0).all():
+        raise bad(argument, f"{tensor.min().item():g}", "greater than 0")
+    return tensor
+
+
+def count(argument: str, value: object, at_least: int = 1) -> int:
+    """`value` as an integer of at least `at_least`."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < at_least:
+        raise bad(argument, repr(value), f"an integer of at least {at_least}")
+    return value
+
+
+def finite_number(argument: str, value: object, *, above: float = -math.inf) -> float:
+    """`value` as a finite float greater than `above`."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise bad(argument, repr(value), "a finite number")
+    if not value > above:
+        raise bad(argument, repr(value), f"greater than {above:g}")
+    return float(value)
+
+
+def generator(value: object) -> torch.Generator:
+    """`value` if it is a torch.Generator: no draw is made without an explicit one."""
+    if not isinstance(value, torch.Generator):
+        raise bad("generator", repr(value), "a torch.Generator")
+    return value
+
+
+def broadcast_shapes(**shapes: tuple[int, ...]) -> torch.Size:
+    """The common leading shape of several arguments, or an error that names them."""
+    try:
+        return torch.broadcast_shapes(*shapes.values())
+    except RuntimeError as error:
+        names = " and ".join(shapes)
+        raise bad(names, f"of leading shapes {', '.join(str(tuple(s)) for s in shapes.values())}",
+                  "shapes that broadcast together") from error
+
+
+def last_dimension(argument: str, tensor: Tensor, d: int) -> Tensor:
+    """`tensor` if it is (..., d)."""
+    if tensor.ndim < 1 or tensor.shape[-1] != d:
+        raise bad(argument, f"of shape {tuple(tensor.shape)}", f"of shape (..., {d})")
+    return tensor
+
+
+def covariance(argument: str, value: object) -> Tensor:
+    """`value` as a batch of symmetric positive semi-definite matrices (..., d, d)."""
+    matrix = real_tensor(argument, value)
+    if matrix.ndim < 2 or matrix.shape[-1] != matrix.shape[-2]:
+        raise bad(argument, f"of shape {tuple(matrix.shape)}", "square, of shape (..., d, d)")
+    size = matrix.abs().amax(dim=(-2, -1), keepdim=True)
+    slack = 100 * torch.finfo(matrix.dtype).eps * matrix.shape[-1] * size
+    asymmetry = (matrix - matrix.mT).abs()
+    if (asymmetry > slack).any():
+        raise bad(argument, f"asymmetric by {asymmetry.max().item():.3g}", "symmetric")
+    lowest = torch.linalg.eigvalsh(matrix)[..., 0]
+    if (lowest < -slack[..., 0, 0]).any():
+        raise bad(argument, f"indefinite, with the eigenvalue {lowest.min().item():.3g}",
+                  "positive semi-definite")
+    return matrix

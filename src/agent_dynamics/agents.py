@@ -1,0 +1,71 @@
+"""Agents: callables that take a message and return an improved one.
+
+A message is a weight vector of shape (..., d). The agents of this book are affine: each says its map by
+`.affine()`, the pair (A, b) with agent(v) = A v + b.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from . import _checks
+from .prompts import Prompt
+
+
+class AffineAgent(Protocol):
+    """What the closed forms need of an agent."""
+
+    @property
+    def target(self) -> Tensor:
+        """The agent's own target, shape (..., d)."""
+
+    def __call__(self, message: Tensor) -> Tensor:
+        """The reply to a message, both of shape (..., d)."""
+
+    def affine(self) -> tuple[Tensor, Tensor]:
+        """(A, b) of shapes (..., d, d) and (..., d), with agent(v) = A v + b."""
+
+
+class GradientAgent:
+    """An agent that takes exact gradient steps on its prompt's objective.
+
+    One step is T(v) = v - eta S (v - t); `steps` of them make one turn, so A = (I - eta S)^steps and
+    b = (I - A) t.
+
+    Args:
+        prompt: the agent's own prompt.
+        step_size: eta, positive; a float, or a tensor of the prompt's leading shape.
+        steps: inner steps per turn, at least 1.
+
+    Raises:
+        ValueError: a step size that is not positive and finite or does not fit the prompt's batch; fewer
+            than one step.
+    """
+
+    def __init__(self, prompt: Prompt, step_size: float | Tensor, steps: int = 1) -> None:
+        self.prompt = prompt
+        self.step_size = _checks.positive("step_size", step_size, like=prompt.inputs)
+        self.steps = _checks.count("steps", steps)
+        _checks.broadcast_shapes(prompt=prompt.covariance.shape[:-2], step_size=self.step_size.shape)
+
+    @property
+    def target(self) -> Tensor:
+        """The prompt's target, shape (..., d)."""
+        return self.prompt.target
+
+    def __call__(self, message: Tensor) -> Tensor:
+        """The message after the inner steps, shape (..., d)."""
+        for _ in range(self.steps):
+            message = message - self.step_size.unsqueeze(-1) * self.prompt.gradient(message)
+        return message
+
+    def affine(self) -> tuple[Tensor, Tensor]:
+        """(A, b) with agent(v) = A v + b; shapes (..., d, d) and (..., d)."""
+        s = self.prompt.covariance
+        identity = torch.eye(s.shape[-1], dtype=s.dtype, device=s.device)
+        a = torch.linalg.matrix_power(identity - self.step_size[..., None, None] * s, self.steps)
+        b = ((identity - a) @ self.target.unsqueeze(-1)).squeeze(-1)
+        return a, b

@@ -1,0 +1,168 @@
+"""The ledger of claims: what the paper or this book says, checked with a tolerance at every build.
+
+`claims.toml` lists every claim. A chapter records what it predicted and measured; the book's last page
+shows all of them and fails the full build when one is missing.
+"""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from dataclasses import asdict, dataclass
+from importlib.resources import files
+from pathlib import Path
+
+import numpy as np
+from IPython.display import display
+from numpy.typing import ArrayLike
+
+from . import _book, _checks
+from .glue import readable
+
+MIME = "application/vnd.agent-dynamics.claim+json"
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One line of the ledger.
+
+    Attributes:
+        id: its name.
+        statement: what is claimed, in MyST Markdown.
+        source: "paper", or "added here".
+        chapter: stem of the chapter that records it.
+        theorem: label of the theorem behind it, or empty.
+    """
+
+    id: str
+    statement: str
+    source: str
+    chapter: str
+    theorem: str = ""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a chapter recorded for a claim; for batches, the worst of `cases`.
+
+    Attributes:
+        id: the claim's.
+        predicted, measured: the values where they differ most.
+        difference: their distance, divided by |predicted| where `relative`.
+        tolerance: the largest distance at which the claim holds.
+        relative: whether the distance is relative.
+        cases: how many pairs of values were compared.
+        holds: whether every one lies within the tolerance.
+    """
+
+    id: str
+    predicted: float
+    measured: float
+    difference: float
+    tolerance: float
+    relative: bool
+    cases: int
+    holds: bool
+
+
+class ClaimFailed(AssertionError):
+    """A claim that does not hold within its tolerance, in a build of the book."""
+
+
+def ledger() -> dict[str, Claim]:
+    """Every claim by id, in the order of `claims.toml`."""
+    text = files(__package__).joinpath("claims.toml").read_text(encoding="utf-8")
+    return {key: Claim(key, **entry) for key, entry in tomllib.loads(text).items()}
+
+
+def record(
+    claim: str, *, predicted: ArrayLike, measured: ArrayLike, tolerance: float, relative: bool = False
+) -> Verdict:
+    """Compare a prediction with what was measured, show the verdict and, in a build, enter it in the ledger.
+
+    Args:
+        claim: an id of the ledger.
+        predicted, measured: numbers or arrays that broadcast together; the worst case decides.
+        tolerance: the largest |measured - predicted| (divided by |predicted| where `relative`).
+        relative: measure the distance relative to the prediction.
+
+    Raises:
+        ValueError: an id that the ledger does not have, values that are not finite, nothing to compare, a
+            tolerance that is not positive, a relative distance to a prediction of zero.
+        ClaimFailed: in a build of the book, a claim that does not hold.
+    """
+    claims = ledger()
+    if claim not in claims:
+        raise _checks.bad("claim", repr(claim), "an id in claims.toml")
+    tolerance = _checks.finite_number("tolerance", tolerance, above=0)
+    p, m = np.broadcast_arrays(np.asarray(predicted, float), np.asarray(measured, float))
+    if p.size == 0:
+        raise _checks.bad("measured", "empty", "at least one value")
+    for name, values in (("predicted", p), ("measured", m)):
+        if not np.isfinite(values).all():
+            raise _checks.bad(name, "not finite (NaN or infinity)", "finite")
+    if relative and (p == 0).any():
+        raise _checks.bad("predicted", "0", "other than 0 where the distance is relative")
+    distance = np.abs(m - p) / (np.abs(p) if relative else 1.0)
+    worst = np.unravel_index(distance.argmax(), distance.shape)
+    verdict = Verdict(claim, float(p[worst]), float(m[worst]), float(distance[worst]), tolerance, relative,
+                      p.size, bool(distance[worst] <= tolerance))
+    _show(claims[claim], verdict)
+    if not verdict.holds and _book.build_directory() is not None:
+        raise ClaimFailed(f"claim {claim} does not hold: {_comparison(verdict)}")
+    return verdict
+
+
+def recorded(directory: Path) -> dict[str, Verdict]:
+    """The verdicts in the executed notebooks of a folder, by claim id."""
+    verdicts = {}
+    for path in sorted(directory.glob("*.ipynb")):
+        for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
+            for output in cell.get("outputs", []):
+                if entry := output.get("data", {}).get(MIME):
+                    verdicts[entry["id"]] = Verdict(**entry)
+    return verdicts
+
+
+def show_ledger() -> None:
+    """Show the ledger with the verdicts of the build; outside one, the claims alone.
+
+    Raises:
+        ClaimFailed: in a full build, a claim of the ledger that no chapter recorded.
+    """
+    directory, claims = _book.build_directory(), ledger()
+    verdicts = recorded(directory) if directory is not None else {}
+    missing = [claim for claim in claims if claim not in verdicts]
+    if missing and _book.profile() == "full":
+        raise ClaimFailed(f"no chapter recorded the claims {', '.join(missing)}")
+    for chapter in dict.fromkeys(claim.chapter for claim in claims.values()):
+        lines = [f"**[](/{chapter})**", ""] if directory else [f"**{chapter}**", ""]
+        for claim in claims.values():
+            if claim.chapter == chapter:
+                lines.append(_line(claim, verdicts.get(claim.id), linked=directory is not None))
+        display({"text/markdown": "\n".join(lines), "text/plain": "\n".join(lines)}, raw=True)
+
+
+def _line(claim: Claim, verdict: Verdict | None, *, linked: bool) -> str:
+    theorem = f" ({{prf:ref}}`{claim.theorem}`)" if claim.theorem and linked else ""
+    result = "not run" if verdict is None else f"{_comparison(verdict)}: **{_word(verdict)}**"
+    return f"- `{claim.id}` ({claim.source}){theorem}: {claim.statement}\n  {result}."
+
+
+def _word(verdict: Verdict) -> str:
+    return "holds" if verdict.holds else "does not hold"
+
+
+def _comparison(verdict: Verdict) -> str:
+    kind = "relative distance" if verdict.relative else "distance"
+    cases = f", the worst of {verdict.cases:,} values" if verdict.cases > 1 else ""
+    return (f"predicted {readable(verdict.predicted, '.4g')}, measured {readable(verdict.measured, '.4g')}, "
+            f"{kind} {readable(verdict.difference)}{cases}, tolerance {readable(verdict.tolerance)}")
+
+
+def _show(claim: Claim, verdict: Verdict) -> None:
+    plain = f"Claim {claim.id} {_word(verdict)}: {_comparison(verdict)}."
+    page = (f"```{{admonition}} Claim {claim.id}: {_word(verdict)}\n"
+            f":class: {'tip' if verdict.holds else 'error'}\n"
+            f"{claim.statement} *Source: {claim.source}.*\n\n{_comparison(verdict).capitalize()}.\n```\n")
+    display({MIME: asdict(verdict), "text/markdown": page, "text/plain": plain}, raw=True)

@@ -1,0 +1,33 @@
+"""Numbers that the prose takes from the run: measured values are glued in, never typed."""
+
+from __future__ import annotations
+
+from IPython.display import display
+
+SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+def glue(name: str, value: object, spec: str = ".2g") -> None:
+    """Make a value available to the page as {glue:text}`name`.
+
+    Writes the output that MyST-NB's own glue writes, without needing Sphinx in the kernel; outside the book
+    it shows nothing.
+
+    Args:
+        name: the key, unique in the book.
+        value: a number, or text that is glued as it is.
+        spec: format specification of a number; powers of ten are set as such.
+    """
+    text = value if isinstance(value, str) else readable(float(value), spec)
+    display({"application/papermill.record/text/plain": text}, raw=True,
+            metadata={"scrapbook": {"name": name, "mime_prefix": "application/papermill.record/"}})
+
+
+def readable(value: float, spec: str = ".2g") -> str:
+    """A number as a reader would write it: 3.2e-08 becomes 3.2 × 10⁻⁸."""
+    mantissa, _, exponent = format(value, spec).partition("e")
+    mantissa = mantissa.replace("-", "−")
+    if not exponent:
+        return mantissa
+    power = f"10{str(int(exponent)).translate(SUPERSCRIPTS)}"
+    return power if mantissa == "1" else f"{mantissa} × {power}"

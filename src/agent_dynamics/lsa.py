@@ -1,0 +1,148 @@
+"""Linear self-attention (LSA): the layer, its tokens, and the weights that make it a gradient step.
+
+Tokens are the columns of Z, with 2d + 2 rows in four blocks (x; y; w; 1):
+
+* a data token (x_i; y_i; 0; 0) for each example,
+* a weight token (0; 0; w_j; 1) for each message so far, the newest last.
+
+The layer computes f(Z) = Z + V Z (Z' Q Z) / n and answers with the weight block of its last column.
+The construction follows Huang, Wang and Lee, "Transformers Learn to Implement Multi-step Gradient Descent
+with Chain of Thought", ICLR 2025, arXiv 2502.21212.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from . import _checks
+from .prompts import Prompt
+
+
+def tokens(prompt: Prompt, messages: Tensor) -> Tensor:
+    """The token matrix Z of a prompt and the messages so far.
+
+    Args:
+        prompt: n examples in d dimensions.
+        messages: shape (..., k + 1, d), oldest first; the layer improves the last one.
+
+    Returns:
+        Z of shape (..., 2d + 2, n + k + 1).
+    """
+    d, n = prompt.dimension, prompt.examples
+    messages = _checks.last_dimension("messages", messages, d)
+    k = messages.shape[-2]
+    batch = _checks.broadcast_shapes(prompt=prompt.gram.shape[:-2], messages=messages.shape[:-2])
+    z = prompt.inputs.new_zeros(*batch, 2 * d + 2, n + k)
+    z[..., :d, :n] = prompt.inputs.mT
+    z[..., d, :n] = prompt.labels
+    z[..., d + 1:-1, n:] = messages.mT
+    z[..., -1, n:] = 1
+    return z
+
+
+class LinearSelfAttention(nn.Module):
+    """One linear self-attention layer with free matrices V (`value`) and Q (`query`), zero at first.
+
+    Args:
+        d: dimension of the messages; V and Q are (2d + 2) x (2d + 2).
+        dtype: of the parameters.
+    """
+
+    def __init__(self, d: int, dtype: torch.dtype = torch.float64) -> None:
+        super().__init__()
+        self.d = _checks.count("d", d)
+        self.value = nn.Parameter(torch.zeros(2 * d + 2, 2 * d + 2, dtype=dtype))
+        self.query = nn.Parameter(torch.zeros(2 * d + 2, 2 * d + 2, dtype=dtype))
+
+    def forward(self, z: Tensor, n: int) -> Tensor:
+        """f(Z) = Z + V Z (Z' Q Z) / n, as written; Z and the result are (..., 2d + 2, columns).
+
+        The cost grows with the square of the number of columns: `step` gives the same answer without it.
+        """
+        return z + self.value @ z @ (z.mT @ self.query @ z) / n
+
+    def step(self, gram: Tensor, n: int, messages: Tensor) -> Tensor:
+        """The layer's answer from second moments alone: the same number as `forward`, at a cost free of n.
+
+        The tokens enter the last column only through Z Z' / n, which is block diagonal: the moments of the
+        data tokens, and those of the weight tokens.
+
+        Args:
+            gram: moments of the tokens (x; y), [X y]'[X y] / n, shape (..., d + 1, d + 1).
+            n: number of examples behind them.
+            messages: shape (..., k + 1, d), oldest first.
+
+        Returns:
+            The improved message, shape (..., d).
+        """
+        d = self.d
+        message = _checks.last_dimension("messages", messages, d)[..., -1, :]
+        weight_tokens = nn.functional.pad(messages, (0, 1), value=1.0)
+        scores = weight_tokens[..., -1:, :] @ self.query[:, d + 1:].mT  # Q applied to the last token
+        data = scores[..., :d + 1] @ gram
+        weights = scores[..., d + 1:] @ weight_tokens.mT @ weight_tokens / n
+        update = torch.cat(torch.broadcast_tensors(data, weights), dim=-1) @ self.value[d + 1:-1].mT
+        return message + update.squeeze(-2)
+
+
+def gradient_descent_weights(d: int, step_size: float) -> LinearSelfAttention:
+    """The layer whose answer is exactly one gradient step of size `step_size` (theory section 2).
+
+    Q carries the last token's (w, 1) to the scores x_i'w - y_i; V carries x_i to the weight block, times
+    -step_size. Weight tokens score zero, so earlier messages in the context change nothing.
+
+    Raises:
+        ValueError: a step size that is not a positive finite number.
+    """
+    step_size = _checks.finite_number("step_size", step_size, above=0)
+    layer = LinearSelfAttention(d)
+    identity = torch.eye(d, dtype=torch.float64)
+    with torch.no_grad():
+        layer.query[:d, d + 1:-1] = identity
+        layer.query[d, -1] = -1
+        layer.value[d + 1:-1, :d] = -step_size * identity
+    return layer
+
+
+class LSAAgent:
+    """An agent whose turn is one forward pass of an LSA layer over its prompt and the message.
+
+    Args:
+        model: the layer, trained or constructed.
+        prompt: the agent's own prompt, of the layer's dimension.
+
+    Raises:
+        ValueError: a prompt whose dimension is not the layer's.
+    """
+
+    def __init__(self, model: LinearSelfAttention, prompt: Prompt) -> None:
+        if prompt.dimension != model.d:
+            raise _checks.bad("prompt", f"of dimension {prompt.dimension}", f"of the layer's dimension {model.d}")
+        self.model = model
+        self.prompt = prompt
+
+    @property
+    def target(self) -> Tensor:
+        """The prompt's target, shape (..., d)."""
+        return self.prompt.target
+
+    @torch.no_grad()
+    def __call__(self, message: Tensor) -> Tensor:
+        """The layer's answer to one message, shape (..., d)."""
+        return self.model.step(self.prompt.gram, self.prompt.examples, message.unsqueeze(-2))
+
+    def affine(self) -> tuple[Tensor, Tensor]:
+        """(A, b) measured by d + 1 forward passes, at the origin and at each unit vector.
+
+        Exact for any layer whose answer is affine in the message: one whose weight tokens do not attend to
+        each other. `training.operator_error` measures how far a trained layer is from that.
+        """
+        gram = self.prompt.gram
+        d = self.model.d
+        probes = torch.cat([gram.new_zeros(1, d), torch.eye(d, dtype=gram.dtype, device=gram.device)])
+        batch = self.prompt.gram.shape[:-2]
+        probes = probes.reshape(d + 1, *([1] * len(batch)), d).expand(d + 1, *batch, d)
+        answers = torch.stack([self(probe) for probe in probes])
+        b = answers[0]
+        return (answers[1:] - b).movedim(0, -1), b

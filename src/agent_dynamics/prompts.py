@@ -1,0 +1,213 @@
+"""Prompts: in-context regression examples, the objective they define, and random ones to draw.
+
+A prompt is n examples X (rows) with labels y = X t for a target t. Its objective is
+L(v) = ||X v - y||^2 / (2 n) = (v - t)' S (v - t) / 2, with the prompt geometry S = X'X / n.
+All arrays are batches: leading dimensions are free and broadcast.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from . import _checks
+
+
+@dataclass(frozen=True, eq=False)
+class Prompt:
+    """An in-context linear-regression prompt without label noise.
+
+    Args:
+        inputs: examples X, shape (..., n, d), one example a row.
+        target: weights t that the labels come from, shape (..., d).
+
+    Raises:
+        ValueError: shapes that do not match, or entries that are not finite.
+    """
+
+    inputs: Tensor
+    target: Tensor
+
+    def __post_init__(self) -> None:
+        inputs = _checks.real_tensor("inputs", self.inputs)
+        if inputs.ndim < 2 or 0 in inputs.shape[-2:]:
+            raise _checks.bad("inputs", f"of shape {tuple(inputs.shape)}",
+                              "of shape (..., n, d) with n and d at least 1")
+        target = _checks.real_tensor("target", self.target, like=inputs)
+        _checks.last_dimension("target", target, inputs.shape[-1])
+        _checks.broadcast_shapes(inputs=inputs.shape[:-2], target=target.shape[:-1])
+        object.__setattr__(self, "inputs", inputs)
+        object.__setattr__(self, "target", target)
+
+    @property
+    def dimension(self) -> int:
+        """The dimension d of messages and targets."""
+        return self.inputs.shape[-1]
+
+    @property
+    def examples(self) -> int:
+        """The number n of examples."""
+        return self.inputs.shape[-2]
+
+    @cached_property
+    def labels(self) -> Tensor:
+        """Labels y = X t, shape (..., n)."""
+        return (self.inputs @ self.target.unsqueeze(-1)).squeeze(-1)
+
+    @cached_property
+    def covariance(self) -> Tensor:
+        """The prompt geometry S = X'X / n, shape (..., d, d)."""
+        return self.inputs.mT @ self.inputs / self.examples
+
+    @cached_property
+    def gram(self) -> Tensor:
+        """Second moments of the tokens (x; y), [X y]'[X y] / n, shape (..., d+1, d+1)."""
+        inputs, labels = torch.broadcast_tensors(self.inputs, self.labels.unsqueeze(-1))
+        tokens = torch.cat([inputs, labels[..., :1]], dim=-1)
+        return tokens.mT @ tokens / self.examples
+
+    def loss(self, w: Tensor) -> Tensor:
+        """L(w) = (w - t)' S (w - t) / 2 for messages w (..., d); shape (...)."""
+        gap = self._gap(w)
+        return (gap * (self.covariance @ gap.unsqueeze(-1)).squeeze(-1)).sum(-1) / 2
+
+    def gradient(self, w: Tensor) -> Tensor:
+        """grad L(w) = S (w - t) for messages w (..., d); shape (..., d)."""
+        return (self.covariance @ self._gap(w).unsqueeze(-1)).squeeze(-1)
+
+    def _gap(self, w: Tensor) -> Tensor:
+        return _checks.last_dimension("w", w, self.dimension) - self.target
+
+
+def _orthonormal(rows: int, columns: int, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    """Haar-distributed matrices (*shape, rows, columns) with orthonormal columns."""
+    gaussian = torch.randn(*shape, rows, columns, generator=generator, dtype=torch.float64)
+    q, r = torch.linalg.qr(gaussian)
+    # QR alone is not Haar: its signs depend on the LAPACK convention.
+    return q * r.diagonal(dim1=-2, dim2=-1).sign().unsqueeze(-2)
+
+
+def prompt_with_covariance(
+    covariance: Tensor, target: Tensor, n: int, *, generator: torch.Generator
+) -> Prompt:
+    """A random prompt of n examples whose covariance is exactly the one asked for.
+
+    With S = E diag(l) E' and Q random with orthonormal columns, X = sqrt(n) Q diag(sqrt(l)) E' has
+    X'X / n = S.
+
+    Args:
+        covariance: S, symmetric positive semi-definite, shape (..., d, d).
+        target: t, shape (..., d).
+        n: the number of examples, at least the rank of every S.
+        generator: source of the random rotation Q.
+
+    Raises:
+        ValueError: a covariance that is not symmetric positive semi-definite, n below its rank,
+            shapes that do not match, entries that are not finite.
+    """
+    s = _checks.covariance("covariance", covariance)
+    d = s.shape[-1]
+    n = _checks.count("n", n)
+    target = _checks.last_dimension("target", _checks.real_tensor("target", target, like=s), d)
+    shape = _checks.broadcast_shapes(covariance=s.shape[:-2], target=target.shape[:-1])
+    eigenvalues, eigenvectors = torch.linalg.eigh(s)
+    kept = min(n, d)
+    dropped = eigenvalues[..., : d - kept]
+    limit = 100 * d * torch.finfo(s.dtype).eps * eigenvalues[..., -1:]
+    if (dropped > limit).any():
+        raise _checks.bad("n", n, "at least the rank of the covariance")
+    root = eigenvalues[..., d - kept:].clamp_min(0).sqrt().unsqueeze(-2) * eigenvectors[..., d - kept:]
+    q = _orthonormal(n, kept, shape, _checks.generator(generator)).to(s)
+    return Prompt(math.sqrt(n) * q @ root.mT, target)
+
+
+def random_covariance(
+    d: int,
+    condition_number: float | Tensor = 1.0,
+    *,
+    generator: torch.Generator,
+    rank: int | None = None,
+    largest: float | Tensor = 1.0,
+    shape: tuple[int, ...] = (),
+) -> Tensor:
+    """Random covariances with a given spectrum's ends and a Haar-random orientation.
+
+    The non-zero eigenvalues run geometrically from largest / condition_number to largest.
+
+    Args:
+        d: dimension.
+        condition_number: ratio of the extreme non-zero eigenvalues, at least 1; a float or a tensor of
+            shape `shape`. With rank 1 it must be 1, since there is one eigenvalue.
+        generator: source of the orientation.
+        rank: number of non-zero eigenvalues, from 0 to d; d when not given.
+        largest: the largest eigenvalue, positive; a float or a tensor of shape `shape`.
+        shape: leading shape of the batch.
+
+    Returns:
+        Covariances of shape (*shape, d, d), float64.
+
+    Raises:
+        ValueError: a condition number below 1 (or other than 1 at rank 1), a rank outside 0..d, a
+            largest eigenvalue that is not positive.
+    """
+    d = _checks.count("d", d)
+    rank = d if rank is None else _checks.count("rank", rank, 0)
+    if rank > d:
+        raise _checks.bad("rank", rank, f"at most d = {d}")
+    condition = _checks.real_tensor("condition_number", condition_number).to(torch.float64)
+    if (condition < 1).any():
+        raise _checks.bad("condition_number", f"{condition.min().item():g}", "at least 1")
+    if rank == 1 and (condition != 1).any():
+        raise _checks.bad("condition_number", f"{condition.max().item():g}", "1 where the rank is 1")
+    top = _checks.positive("largest", largest).to(torch.float64)
+    for name, tensor in (("condition_number", condition), ("largest", top)):
+        if tensor.ndim and tuple(tensor.shape) != tuple(shape):
+            raise _checks.bad(name, f"of shape {tuple(tensor.shape)}", f"a number or of shape {tuple(shape)}")
+    exponents = torch.linspace(-1, 0, rank, dtype=torch.float64) if rank > 1 else torch.zeros(rank)
+    spectrum = top.unsqueeze(-1) * condition.unsqueeze(-1) ** exponents
+    eigenvectors = _orthonormal(d, rank, shape, _checks.generator(generator))
+    half = eigenvectors * spectrum.sqrt().unsqueeze(-2)
+    return half @ half.mT
+
+
+def target_pair(
+    d: int,
+    angle: float | Tensor,
+    norm: float | Tensor = 1.0,
+    *,
+    generator: torch.Generator,
+    shape: tuple[int, ...] = (),
+) -> tuple[Tensor, Tensor]:
+    """Two random targets of equal norm at exactly the angle asked for.
+
+    Args:
+        d: dimension; d = 1 has only the angles 0 and pi.
+        angle: angle between the targets in radians, from 0 to pi; a float or a tensor of shape `shape`.
+        norm: norm of both, positive.
+        generator: source of the plane's orientation.
+        shape: leading shape of the batch.
+
+    Returns:
+        (w, u), each of shape (*shape, d), float64.
+
+    Raises:
+        ValueError: an angle outside [0, pi], or one that d = 1 cannot have; a norm that is not positive.
+    """
+    d = _checks.count("d", d)
+    theta = _checks.real_tensor("angle", angle).to(torch.float64)
+    if (theta < 0).any() or (theta > math.pi).any():
+        raise _checks.bad("angle", f"{theta.min().item():g} to {theta.max().item():g}", "between 0 and pi")
+    if d == 1 and not ((theta == 0) | (theta == math.pi)).all():
+        raise _checks.bad("angle", f"{theta.max().item():g}", "0 or pi where d = 1")
+    r = _checks.positive("norm", norm).to(torch.float64).unsqueeze(-1)
+    frame = _orthonormal(d, min(2, d), shape, _checks.generator(generator))
+    first, second = frame[..., 0], frame[..., -1]
+    theta = theta.unsqueeze(-1)
+    w = r * first
+    # sin(pi) is not zero in floating point; at d = 1 `second` is `first`, so take its part out exactly.
+    sine = torch.where((theta == 0) | (theta == math.pi), torch.zeros_like(theta), theta.sin())
+    return w, r * (theta.cos() * first + sine * second)

@@ -1,0 +1,164 @@
+"""One-sided convergence: the condition, the one-query attack that meets it, and how it degrades."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent_dynamics.adversary import attack_prompt, one_sided, query_attack_direction
+from agent_dynamics.agents import GradientAgent
+from agent_dynamics.equilibrium import equilibrium
+from agent_dynamics.interaction import interact
+from agent_dynamics.prompts import Prompt, prompt_with_covariance, random_covariance
+
+ETA = 0.4
+
+seeds, dimensions = st.integers(0, 2**31), st.integers(2, 6)
+
+
+def generator(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def normal(*shape: int, seed: int) -> torch.Tensor:
+    return torch.randn(*shape, generator=generator(seed), dtype=torch.float64)
+
+
+def apply(matrix: torch.Tensor, vector: torch.Tensor) -> torch.Tensor:
+    return (matrix @ vector.unsqueeze(-1)).squeeze(-1)
+
+
+def agent(covariance: torch.Tensor, target: torch.Tensor, seed: int) -> GradientAgent:
+    prompt = prompt_with_covariance(covariance, target, target.shape[-1] + 3, generator=generator(seed))
+    return GradientAgent(prompt, ETA)
+
+
+def random_agent(d: int, kappa: float, seed: int, rank: int | None = None) -> GradientAgent:
+    """A batch of three."""
+    covariance = random_covariance(d, kappa, generator=generator(seed), rank=rank, largest=4.0, shape=(3,))
+    return agent(covariance, normal(3, d, seed=seed + 1), seed + 2)
+
+
+@given(seed=seeds, d=dimensions, kappa=st.floats(1, 50))
+def test_one_query_finds_the_white_box_direction_and_the_attack_reaches_its_target(seed, d, kappa):
+    victim, target = random_agent(d, kappa, seed), normal(3, d, seed=seed + 3)
+    gap = victim.target - target
+    q = query_attack_direction(victim, target)
+    torch.testing.assert_close(q, torch.nn.functional.normalize(apply(victim.prompt.covariance, gap), dim=-1),
+                               rtol=0, atol=1e-13)
+    attacker = GradientAgent(attack_prompt(q, ETA, target, d + 2, elsewhere=1.0, generator=generator(seed)), ETA)
+    limit = equilibrium(attacker, victim)
+    B, _ = victim.affine()
+    torch.testing.assert_close(limit.error_w, torch.zeros_like(gap), rtol=0, atol=1e-12)
+    torch.testing.assert_close(limit.error_u, -apply(B, gap), rtol=0, atol=1e-12)
+    assert (one_sided(attacker, victim).winner() == "w").all()
+    assert (one_sided(victim, attacker).winner() == "u").all()
+
+
+@given(seed=seeds, d=dimensions)
+def test_a_victim_blind_to_the_gap_keeps_all_of_it(seed, d):
+    victim = random_agent(d, 1.0, seed, rank=1)
+    seen = victim.prompt.covariance @ normal(3, d, 1, seed=seed)
+    gap = normal(3, d, seed=seed + 4)
+    seen = torch.nn.functional.normalize(seen.squeeze(-1), dim=-1)
+    gap = gap - (gap * seen).sum(-1, keepdim=True) * seen
+    winner = agent(random_covariance(d, 3.0, generator=generator(seed), shape=(3,)), victim.target - gap, seed)
+    limit = equilibrium(winner, victim)
+    torch.testing.assert_close(limit.error_w, torch.zeros_like(gap), rtol=0, atol=1e-11)
+    torch.testing.assert_close(limit.error_u, -gap, rtol=0, atol=1e-11)
+    assert (one_sided(winner, victim).winner(1e-10) == "w").all()
+    with pytest.raises(ValueError, match="victim was unmoved by the target"):
+        query_attack_direction(victim, winner.target)
+
+
+@given(seed=seeds, d=dimensions, kappa=st.floats(1, 50))
+def test_an_agent_reaches_its_target_if_and_only_if_it_misses_by_nothing(seed, d, kappa):
+    one, other = random_agent(d, kappa, seed), random_agent(d, kappa, seed + 10)
+    (A, _), (B, _) = one.affine(), other.affine()
+    identity = torch.eye(d, dtype=torch.float64)
+    gap = other.target - one.target
+    limit, misses = equilibrium(one, other), one_sided(one, other)
+    for miss, error, A, B in ((misses.miss_w, limit.error_w, A, B), (misses.miss_u, limit.error_u, B, A)):
+        size = torch.linalg.vector_norm(apply(A @ (identity - B), gap), dim=-1)
+        torch.testing.assert_close(miss, size / torch.linalg.vector_norm(gap, dim=-1), rtol=1e-9, atol=1e-13)
+        # I - A B is invertible, so the error is zero exactly where the miss is.
+        torch.testing.assert_close(torch.linalg.vector_norm(apply(identity - A @ B, error), dim=-1), size,
+                                   rtol=1e-9, atol=1e-12)
+
+
+def test_winner_names_each_element_of_a_batch():
+    step_one_shot, blind, slow = 1 / ETA, 0.0, 0.5
+    gap = torch.tensor([1.0, 0.0], dtype=torch.float64)
+
+    def along_the_gap(eigenvalues: list[float], target: torch.Tensor) -> GradientAgent:
+        first = torch.tensor(eigenvalues, dtype=torch.float64)
+        return agent(torch.diag_embed(torch.stack([first, torch.ones_like(first)], dim=-1)), target, seed=0)
+
+    w = along_the_gap([slow, step_one_shot, slow, step_one_shot], torch.zeros(2))
+    u = along_the_gap([slow, slow, step_one_shot, step_one_shot], gap)
+    assert one_sided(w, u).winner().tolist() == ["neither", "w", "u", "both"]
+    assert one_sided(w, along_the_gap([blind] * 4, gap)).winner().tolist() == ["w"] * 4
+
+
+def test_if_both_null_the_gap_each_hits_its_own_target_every_turn():
+    w, u = normal(5, seed=0), normal(5, seed=1)
+    agents = [GradientAgent(attack_prompt(u - w, ETA, target, 5, elsewhere=1.0, generator=generator(seed)), ETA)
+              for seed, target in enumerate((w, u))]
+    trajectory = interact(agents, w, turns=6)
+    torch.testing.assert_close(trajectory.by_agent(0), w.expand(6, 5), rtol=0, atol=1e-13)
+    torch.testing.assert_close(trajectory.by_agent(1), u.expand(6, 5), rtol=0, atol=1e-13)
+    assert one_sided(*agents).winner() == "both"
+
+
+def test_an_eigenvalue_that_is_off_leaves_an_error_in_proportion():
+    victim, target = random_agent(4, 5.0, seed=0), normal(3, 4, seed=5)
+    mismatch = torch.logspace(-7, -2, 6, dtype=torch.float64)[:, None]
+    q = query_attack_direction(victim, target)
+    prompt = attack_prompt(q, ETA / (1 + mismatch), target, 4, elsewhere=1.0, generator=generator(1))
+    error = torch.linalg.vector_norm(equilibrium(GradientAgent(prompt, ETA), victim).error_w, dim=-1)
+    slope = error.log().diff(dim=0) / mismatch.log().diff(dim=0)
+    assert error.shape == (6, 3)
+    assert ((slope - 1).abs() <= 0.02).all()
+    assert ((slope[:-1] - 1).abs() <= 0.002).all()
+
+
+def test_attack_prompt_has_the_eigenvalues_asked_for():
+    q = normal(3, 4, seed=0)
+    step_size = torch.tensor([0.2, 0.5, 2.0], dtype=torch.float64)
+    prompt = attack_prompt(q, step_size, normal(4, seed=1), 7, elsewhere=0.7, generator=generator(2))
+    assert prompt.inputs.shape == (3, 7, 4)
+    A, _ = GradientAgent(prompt, step_size).affine()
+    torch.testing.assert_close(apply(A, q), torch.zeros_like(q), rtol=0, atol=1e-14)
+    other = normal(3, 4, seed=3)
+    other = other - (other * q).sum(-1, keepdim=True) / (q * q).sum(-1, keepdim=True) * q
+    torch.testing.assert_close(apply(prompt.covariance, other), 0.7 * other, rtol=0, atol=1e-14)
+
+
+ONE = torch.ones(2, dtype=torch.float64)
+
+
+def attack(direction=ONE, step_size=ETA, n=2, elsewhere=1.0):
+    return attack_prompt(direction, step_size, ONE, n, elsewhere=elsewhere, generator=generator(0))
+
+
+@pytest.mark.parametrize(("call", "message"), [
+    (lambda: attack(direction=0 * ONE), "direction was zero or a number; it must be a vector other than zero"),
+    (lambda: attack(direction=math.nan * ONE), "direction was not finite"),
+    (lambda: attack(step_size=0.0), "step_size was 0; it must be greater than 0"),
+    (lambda: attack(elsewhere=0.0), "elsewhere was 0; it must be greater than 0"),
+    (lambda: attack(elsewhere=2 / ETA), "elsewhere was 2 / step_size; it must be below 2 / step_size"),
+    (lambda: attack(step_size=torch.full((2,), ETA), elsewhere=torch.ones(3)),
+     "direction and step_size and elsewhere was of leading shapes"),
+    (lambda: attack(n=1), "n was 1; it must be at least the rank of the covariance"),
+    (lambda: query_attack_direction(GradientAgent(Prompt(torch.eye(2).double(), ONE), ETA), ONE),
+     "victim was unmoved by the target; it must be an agent whose reply differs"),
+    (lambda: one_sided(*[GradientAgent(Prompt(torch.eye(2).double(), ONE), ETA)] * 2),
+     "agents was a pair with one target; it must be a pair with different targets"),
+    (lambda: one_sided(*(GradientAgent(Prompt(torch.eye(2).double(), c * ONE), ETA) for c in (0, 1))).winner(0.0),
+     "tolerance was 0.0; it must be greater than 0"),
+])
+def test_bad_input_is_named(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()

@@ -1,0 +1,59 @@
+"""Gradient agents: their turn is autograd's gradient step, and their affine map is their turn."""
+
+import math
+
+import pytest
+import torch
+
+from agent_dynamics.agents import GradientAgent
+from agent_dynamics.prompts import Prompt
+
+
+def normal(*shape: int, seed: int) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+@pytest.fixture
+def prompt() -> Prompt:
+    return Prompt(normal(2, 7, 3, seed=0), normal(2, 3, seed=1))
+
+
+@pytest.mark.parametrize("step_size", [0.1, [0.1, 0.3]])
+def test_turn_is_gradient_steps_of_the_objective(prompt, step_size):
+    expected = normal(5, 2, 3, seed=2)
+    eta = torch.tensor(step_size, dtype=torch.float64)
+    answer = GradientAgent(prompt, eta if eta.ndim else step_size, steps=3)(expected)
+    for _ in range(3):
+        v = expected.clone().requires_grad_()
+        residual = (prompt.inputs @ v.unsqueeze(-1)).squeeze(-1) - prompt.labels
+        gradient, = torch.autograd.grad(residual.square().sum() / (2 * 7), v)
+        expected = expected - eta.unsqueeze(-1) * gradient
+    torch.testing.assert_close(answer, expected, rtol=1e-12, atol=1e-13)
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+@pytest.mark.parametrize("step_size", [0.1, torch.tensor([[0.1], [0.2], [0.3]], dtype=torch.float64)])
+def test_affine_map_reproduces_the_turn(prompt, step_size, steps):
+    agent = GradientAgent(prompt, step_size, steps)
+    a, b = agent.affine()
+    message = normal(3, 2, 3, seed=2)
+    torch.testing.assert_close((a @ message.unsqueeze(-1)).squeeze(-1) + b, agent(message), rtol=1e-12, atol=1e-13)
+    torch.testing.assert_close(agent(agent.target), agent.target.expand_as(agent(agent.target)), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(("arguments", "message"), [
+    ((0.0,), "step_size was 0; it must be greater than 0"),
+    ((-0.1,), "step_size was -0.1; it must be greater than 0"),
+    ((math.inf,), "step_size was not finite"),
+    ((torch.ones(3),), r"prompt and step_size was of leading shapes \(2,\), \(3,\)"),
+    ((0.1, 0), "steps was 0; it must be an integer of at least 1"),
+    ((0.1, 1.5), "steps was 1.5; it must be an integer of at least 1"),
+])
+def test_bad_input_is_named(prompt, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        GradientAgent(prompt, *arguments)
+
+
+def test_message_of_another_dimension_is_named(prompt):
+    with pytest.raises(ValueError, match=r"w was of shape \(4,\); it must be of shape \(..., 3\)"):
+        GradientAgent(prompt, 0.1)(torch.zeros(4, dtype=torch.float64))

@@ -1,0 +1,274 @@
+"""The biased equilibrium: closed forms against the simulated exchange (theory sections 3 and 4)."""
+
+import math
+
+import pytest
+import sympy
+import torch
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from torch.linalg import vector_norm
+
+from agent_dynamics.agents import GradientAgent
+from agent_dynamics.equilibrium import equilibrium, small_step_limit
+from agent_dynamics.interaction import interact, settle
+from agent_dynamics.lsa import LSAAgent, gradient_descent_weights
+from agent_dynamics.prompts import Prompt, prompt_with_covariance, random_covariance
+
+SEEDS = st.integers(0, 2**32 - 1)
+DIMENSIONS = st.integers(1, 8)
+CONDITIONS = st.floats(1, 100)
+STABLE = st.floats(0.1, 1.9)  # eta lambda_max
+LARGEST = 2.0  # lambda_max of every prompt drawn here
+
+
+def normal(random: torch.Generator, *shape: int) -> torch.Tensor:
+    return torch.randn(*shape, generator=random, dtype=torch.float64)
+
+
+def apply(matrix: torch.Tensor, vector: torch.Tensor) -> torch.Tensor:
+    return (matrix @ vector.unsqueeze(-1)).squeeze(-1)
+
+
+def random_agent(random, d, condition=10.0, eta_lambda=1.0, *, rank=None, frame=None, steps=1, shape=(3,)):
+    """A gradient agent of random geometry and target, blind to what `frame`'s columns do not span."""
+    inner = d if frame is None else frame.shape[-1]
+    s = random_covariance(inner, 1.0 if 1 in (rank, inner) else condition, rank=rank, largest=LARGEST,
+                          shape=shape, generator=random)
+    s = s if frame is None else frame @ s @ frame.mT
+    prompt = prompt_with_covariance(s, normal(random, *shape, d), d + 1, generator=random)
+    return GradientAgent(prompt, eta_lambda / LARGEST, steps)
+
+
+def assert_relative(value, expected, tolerance):
+    assert (vector_norm(value - expected, dim=-1) <= tolerance * vector_norm(expected, dim=-1)).all()
+
+
+@settings(max_examples=30)
+@given(seed=SEEDS, d=DIMENSIONS, condition=CONDITIONS, eta_w=STABLE, eta_u=STABLE,
+       steps=st.tuples(st.integers(1, 3), st.integers(1, 3)))
+def test_closed_form_is_where_the_exchange_settles(seed, d, condition, eta_w, eta_u, steps):
+    random = torch.Generator().manual_seed(seed)
+    agent_w = random_agent(random, d, condition, eta_w, steps=steps[0])
+    agent_u = random_agent(random, d, condition, eta_u, steps=steps[1])
+    limit = equilibrium(agent_w, agent_u)
+    w, u = settle([agent_w, agent_u], normal(random, d))
+    assert_relative(limit.w, w, 1e-10)
+    assert_relative(limit.u, u, 1e-10)
+    assert torch.equal(limit.shared_kernel, torch.zeros(3, dtype=torch.int64))
+
+
+@settings(max_examples=30)
+@given(seed=SEEDS, d=DIMENSIONS, condition=CONDITIONS, eta_w=STABLE, eta_u=STABLE)
+def test_errors_are_those_of_theory_section_4(seed, d, condition, eta_w, eta_u):
+    random = torch.Generator().manual_seed(seed)
+    agent_w, agent_u = random_agent(random, d, condition, eta_w), random_agent(random, d, condition, eta_u)
+    limit = equilibrium(agent_w, agent_u)
+    identity = torch.eye(d, dtype=torch.float64)
+    A = identity - agent_w.step_size * agent_w.prompt.covariance
+    B = identity - agent_u.step_size * agent_u.prompt.covariance
+    gap = agent_u.target - agent_w.target
+    error_w = apply(torch.linalg.inv(identity - A @ B) @ A @ (identity - B), gap)
+    error_u = apply(-torch.linalg.inv(identity - B @ A) @ B @ (identity - A), gap)
+    scale = vector_norm(gap, dim=-1).max()
+    torch.testing.assert_close(limit.error_w, error_w, rtol=0, atol=1e-11 * scale)
+    torch.testing.assert_close(limit.error_u, error_u, rtol=0, atol=1e-11 * scale)
+    torch.testing.assert_close(limit.rate, torch.linalg.eigvals(A @ B).abs().amax(-1), rtol=1e-7, atol=1e-7)
+    assert torch.equal(limit.error_w, limit.w - agent_w.target)
+    assert torch.equal(limit.error_u, limit.u - agent_u.target)
+
+
+@settings(max_examples=30)
+@given(seed=SEEDS, d=st.integers(1, 6), shared=st.integers(0, 2), ranks=st.tuples(*[st.integers(0, 6)] * 2),
+       eta_w=st.floats(0.1, 1.0), eta_u=st.floats(0.1, 1.0))
+def test_shared_kernel_keeps_its_part_of_the_start_and_the_formula_holds_off_it(
+        seed, d, shared, ranks, eta_w, eta_u):
+    random = torch.Generator().manual_seed(seed)
+    size = d + shared
+    rank_w, rank_u = (min(rank, d) for rank in ranks)
+    frame = torch.linalg.qr(normal(random, 3, size, size)).Q[..., :d]
+    agent_w = random_agent(random, size, 10.0, eta_w, rank=rank_w, frame=frame)
+    agent_u = random_agent(random, size, 10.0, eta_u, rank=rank_u, frame=frame)
+    start = normal(random, size)
+    limit = equilibrium(agent_w, agent_u, start)
+    # Random subspaces of the frame's d dimensions meet in as few dimensions as they can.
+    nullity = shared + max(0, d - rank_w - rank_u)
+    assert limit.shared_kernel.tolist() == [nullity] * 3
+
+    (A, _), (B, _) = agent_w.affine(), agent_u.affine()
+    identity = torch.eye(size, dtype=torch.float64)
+    radius = torch.linalg.eigvals(A @ B).abs().amax(-1)
+    assert ((radius > 1 - 1e-9) == (nullity > 0)).all()  # rho(AB) = 1 exactly when the kernels meet
+    assert (limit.rate < 1 - 1e-9).all()
+
+    kernel = torch.linalg.eigh(agent_w.prompt.covariance + agent_u.prompt.covariance).eigenvectors[..., :nullity]
+    projector = kernel @ kernel.mT
+    torch.testing.assert_close(apply(projector, limit.w), apply(projector, start), rtol=0, atol=1e-9)
+    gap = agent_u.target - agent_w.target
+    off_kernel = apply(torch.linalg.inv(identity - A @ B + projector) @ A @ (identity - B), gap)
+    torch.testing.assert_close(apply(identity - projector, limit.error_w), off_kernel, rtol=1e-7, atol=1e-9)
+
+    assume((limit.rate < 0.999).all())
+    w, u = settle([agent_w, agent_u], start)
+    assert_relative(limit.w, w, 1e-10)
+    assert_relative(limit.u, u, 1e-10)
+
+
+@pytest.mark.parametrize("eta_lambda", [1e-2, 1e-4, 1e-6])
+def test_shared_kernel_is_found_however_small_the_steps(eta_lambda):
+    random = torch.Generator().manual_seed(0)
+    frame = torch.linalg.qr(normal(random, 3, 5, 5)).Q[..., :4]
+    agents = [random_agent(random, 5, 10.0, eta_lambda, frame=frame) for _ in range(2)]
+    start = normal(random, 5)
+    limit = equilibrium(*agents, start)
+    assert limit.shared_kernel.tolist() == [1] * 3
+    kernel = torch.linalg.eigh(agents[0].prompt.covariance).eigenvectors[..., 0]
+    # I - A knows its kernel's direction up to eps / (eta lambda_min), 2e-9 at the smallest steps.
+    torch.testing.assert_close((kernel * limit.w).sum(-1), (kernel * start).sum(-1), rtol=0, atol=1e-8)
+
+
+@settings(max_examples=50)
+@given(seed=SEEDS, d=DIMENSIONS, condition=CONDITIONS, eta_w=st.floats(0.01, 1.0), eta_u=st.floats(0.01, 1.0))
+def test_spectrum_of_the_composed_map_is_real_and_between_0_and_1(seed, d, condition, eta_w, eta_u):
+    random = torch.Generator().manual_seed(seed)
+    (A, _), (B, _) = (random_agent(random, d, condition, eta).affine() for eta in (eta_w, eta_u))
+    eigenvalues = torch.linalg.eigvals(A @ B)
+    assert eigenvalues.imag.abs().max() <= 1e-7
+    values, vectors = torch.linalg.eigh(A)
+    root = vectors * values.clamp_min(0).sqrt().unsqueeze(-2) @ vectors.mT
+    similar = torch.linalg.eigvalsh(root @ B @ root)
+    torch.testing.assert_close(eigenvalues.real.sort().values, similar, rtol=0, atol=1e-7)
+    assert similar.min() >= -1e-12 and similar.max() < 1
+
+
+def test_rate_is_the_slope_of_the_simulated_error():
+    random = torch.Generator().manual_seed(0)
+    agents = [random_agent(random, 3, 20.0, 0.5, shape=(300,)) for _ in range(2)]
+    limit = equilibrium(*agents)
+    (A, _), (B, _) = (agent.affine() for agent in agents)
+    spectrum = torch.linalg.eigvals(A @ B).abs().sort(descending=True).values
+    # Pairs whose slowest mode is alone by turn 60 and far above rounding at turn 100.
+    clear = (spectrum[:, 1] / spectrum[:, 0] < 0.8) & (spectrum[:, 0] > 0.9)
+    assert clear.sum() > 20
+    gap = interact(agents, normal(random, 3), turns=100).by_agent(0) - limit.w.unsqueeze(-2)
+    distance = vector_norm(gap, dim=-1)
+    slope = (distance[:, 99] / distance[:, 59]) ** (1 / 40)
+    torch.testing.assert_close(slope[clear], limit.rate[clear], rtol=1e-5, atol=0)
+
+
+@settings(max_examples=20)
+@given(seed=SEEDS, d=st.integers(2, 8), condition=CONDITIONS, eta_w=STABLE, eta_u=STABLE, blind=st.booleans())
+def test_aligned_agents_both_reach_their_target_even_from_prompts_that_are_blind_alone(
+        seed, d, condition, eta_w, eta_u, blind):
+    random = torch.Generator().manual_seed(seed)
+    rank = d // 2 + 1 if blind else d
+    agent_w = random_agent(random, d, condition, eta_w, rank=rank)
+    other = random_agent(random, d, condition, eta_u, rank=rank)
+    agent_u = GradientAgent(Prompt(other.prompt.inputs, agent_w.target), other.step_size)
+    limit = equilibrium(agent_w, agent_u)
+    scale = vector_norm(agent_w.target, dim=-1)
+    well_posed = 1e-13 / (1 - limit.rate)  # rounding, amplified by the inverse of I - AB
+    assert (vector_norm(limit.error_w, dim=-1) <= scale * well_posed).all()
+    assert (vector_norm(limit.error_u, dim=-1) <= scale * well_posed).all()
+
+
+@settings(max_examples=20)
+@given(seed=SEEDS, d=DIMENSIONS, condition=st.floats(1, 10))
+def test_small_steps_meet_at_the_joint_minimiser_at_first_order_in_the_step(seed, d, condition):
+    random = torch.Generator().manual_seed(seed)
+    prompts = [random_agent(random, d, condition).prompt for _ in range(2)]
+    (s_w, s_u), (w, u) = (p.covariance for p in prompts), (p.target for p in prompts)
+    meeting = small_step_limit(*prompts)
+    gap, inverse = u - w, torch.linalg.inv(s_w + s_u)
+    torch.testing.assert_close(meeting - w, apply(inverse @ s_u, gap), rtol=0, atol=1e-12)
+    torch.testing.assert_close(meeting - u, -apply(inverse @ s_w, gap), rtol=0, atol=1e-12)
+    gradient = prompts[0].gradient(meeting) + prompts[1].gradient(meeting)
+    torch.testing.assert_close(gradient, torch.zeros_like(gradient), rtol=0, atol=1e-12)
+
+    def distances(eta):
+        limit = equilibrium(*(GradientAgent(prompt, eta) for prompt in prompts))
+        return torch.stack([vector_norm(end - meeting, dim=-1) for end in (limit.w, limit.u)])
+
+    ratio = distances(1e-4) / distances(5e-5)
+    torch.testing.assert_close(ratio, torch.full_like(ratio, 2), rtol=0.005, atol=0)
+
+
+def test_commuting_geometries_decouple_into_eigendirections():
+    random = torch.Generator().manual_seed(0)
+    basis = torch.linalg.qr(normal(random, 4, 4)).Q
+    a, b = (torch.linspace(*ends, 4, dtype=torch.float64) for ends in ((0.1, 0.9), (0.95, -0.5)))
+    geometries = [basis * (1 - kept) @ basis.mT for kept in (a, b)]
+    agent_w, agent_u = (GradientAgent(prompt_with_covariance(s, normal(random, 4), 6, generator=random), 1.0)
+                        for s in geometries)
+    limit, gap = equilibrium(agent_w, agent_u), agent_u.target - agent_w.target
+    expected_w, expected_u = a * (1 - b) / (1 - a * b), -b * (1 - a) / (1 - a * b)
+    torch.testing.assert_close(limit.error_w @ basis, expected_w * (gap @ basis), rtol=1e-12, atol=1e-13)
+    torch.testing.assert_close(limit.error_u @ basis, expected_u * (gap @ basis), rtol=1e-12, atol=1e-13)
+    torch.testing.assert_close(limit.rate, (a * b).abs().max(), rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize("d", [1, 2])
+def test_formulas_of_theory_section_4_are_symbolically_the_fixed_point(d):
+    def symmetric(name):
+        entries = sympy.symbols(f"{name}:{d * (d + 1) // 2}")
+        return sympy.Matrix(d, d, lambda i, j: entries[i + j])
+
+    A, B, one = symmetric("a"), symmetric("b"), sympy.eye(d)
+    w, u = (sympy.Matrix(sympy.symbols(f"{name}:{d}")) for name in "wu")
+    gap = u - w
+    # Multiplied by the determinant, which I - AB and I - BA share, all entries are polynomials.
+    determinant = (one - A * B).det()
+    error_w = (one - A * B).adjugate() * A * (one - B) * gap
+    error_u = -(one - B * A).adjugate() * B * (one - A) * gap
+    assert (error_w - A * (error_u + determinant * gap)).expand() == sympy.zeros(d, 1)
+    assert (error_u - B * (error_w - determinant * gap)).expand() == sympy.zeros(d, 1)
+
+
+def test_one_geometry_serves_a_batch_of_targets_steps_and_starts():
+    random = torch.Generator().manual_seed(0)
+    d = 3
+    agents = []
+    for step_size in (0.3, torch.tensor([[0.2], [0.4]], dtype=torch.float64)):
+        s = random_covariance(d, 5.0, generator=random)
+        prompt = prompt_with_covariance(s, normal(random, d, d), 5, generator=random)
+        agents.append(GradientAgent(Prompt(prompt.inputs[0], prompt.target), step_size))
+    for pair in (agents, [agents[0], agents[0]], agents[::-1]):
+        start = normal(random, 2, d, d)
+        limit = equilibrium(*pair, start)
+        w, u = settle(pair, start)
+        assert_relative(limit.w, w, 1e-10)
+        assert_relative(limit.u, u, 1e-10)
+    prompts = [agent.prompt for agent in agents]
+    singles = [small_step_limit(*(Prompt(p.inputs, p.target[i]) for p in prompts)) for i in range(d)]
+    torch.testing.assert_close(small_step_limit(*prompts), torch.stack(singles), rtol=1e-12, atol=1e-13)
+
+
+def test_lsa_agents_of_the_construction_settle_where_gradient_agents_do():
+    random = torch.Generator().manual_seed(0)
+    agents = [random_agent(random, 4, eta_lambda=0.8) for _ in range(2)]
+    layer = gradient_descent_weights(4, 0.8 / LARGEST)
+    exact, layers = equilibrium(*agents), equilibrium(*(LSAAgent(layer, agent.prompt) for agent in agents))
+    assert_relative(layers.w, exact.w, 1e-12)
+    assert_relative(layers.u, exact.u, 1e-12)
+
+
+def test_bad_pairs_are_named():
+    random = torch.Generator().manual_seed(0)
+    agent = random_agent(random, 3)
+    unstable = random_agent(random, 3, eta_lambda=50.0)
+    with pytest.raises(ValueError, match="agents was a pair with spectral radius .* below 1 off"):
+        equilibrium(agent, unstable)
+    with pytest.raises(ValueError, match="agent_u was of dimension 2; it must be of agent_w's dimension 3"):
+        equilibrium(agent, random_agent(random, 2))
+    with pytest.raises(ValueError, match="agent_w and agent_u was of leading shapes"):
+        equilibrium(agent, random_agent(random, 3, shape=(2,)))
+    with pytest.raises(ValueError, match=r"start was of shape \(2,\); it must be of shape \(..., 3\)"):
+        equilibrium(agent, agent, torch.zeros(2))
+    with pytest.raises(ValueError, match="agents and start was of leading shapes"):
+        equilibrium(agent, agent, torch.zeros(2, 3))
+    with pytest.raises(ValueError, match="start was not finite"):
+        equilibrium(agent, agent, torch.full((3,), math.nan))
+    with pytest.raises(ValueError, match="prompt_u was of dimension 2; it must be of prompt_w's dimension 3"):
+        small_step_limit(agent.prompt, random_agent(random, 2).prompt)
+    with pytest.raises(ValueError, match="prompts was a pair whose kernels meet"):
+        small_step_limit(*(random_agent(random, 3, rank=1).prompt for _ in range(2)))

@@ -1,0 +1,80 @@
+"""The exchange: which message is whose, and when it has settled."""
+
+import math
+
+import pytest
+import torch
+
+from agent_dynamics.agents import GradientAgent
+from agent_dynamics.interaction import interact, settle
+from agent_dynamics.prompts import Prompt
+
+
+def normal(*shape: int, seed: int) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def agent(seed: int, *batch: int, d: int = 3, step_size: float = 0.2) -> GradientAgent:
+    return GradientAgent(Prompt(normal(*batch, 8, d, seed=seed), normal(*batch, d, seed=seed + 100)), step_size)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_agents_reply_in_order_and_each_message_is_measured_against_its_senders_target(count):
+    agents = [agent(seed) for seed in range(count)]
+    start = normal(3, seed=9)
+    trajectory = interact(agents, start, turns=4)
+    messages, errors, message = [start], [], start
+    for _ in range(4):
+        row = []
+        for each in agents:
+            message = message - 0.2 * each.prompt.covariance @ (message - each.target)
+            messages.append(message)
+            row.append(torch.linalg.vector_norm(message - each.target))
+        errors.append(torch.stack(row))
+    assert trajectory.messages.shape == (4 * count + 1, 3)
+    torch.testing.assert_close(trajectory.messages, torch.stack(messages), rtol=1e-13, atol=1e-14)
+    torch.testing.assert_close(trajectory.errors(), torch.stack(errors), rtol=1e-12, atol=1e-14)
+    for index in range(count):
+        assert torch.equal(trajectory.by_agent(index), trajectory.messages[1 + index::count])
+
+
+def test_batches_broadcast_and_each_element_is_its_own_exchange():
+    one, other = agent(0, 2, 1), agent(1, 4)
+    start = normal(3, seed=9)
+    trajectory = interact([one, other], start, turns=5)
+    assert trajectory.messages.shape == (2, 4, 11, 3)
+    assert trajectory.errors().shape == (2, 4, 5, 2)
+    for i in range(2):
+        for j in range(4):
+            w = GradientAgent(Prompt(one.prompt.inputs[i, 0], one.target[i, 0]), 0.2)
+            u = GradientAgent(Prompt(other.prompt.inputs[j], other.target[j]), 0.2)
+            single = interact([w, u], start, turns=5)
+            torch.testing.assert_close(trajectory.messages[i, j], single.messages, rtol=1e-13, atol=1e-14)
+            torch.testing.assert_close(trajectory.errors()[i, j], single.errors(), rtol=1e-12, atol=1e-14)
+
+
+def test_settle_ends_where_a_long_exchange_does():
+    agents, start = [agent(0, 5), agent(1, 5)], normal(3, seed=9)
+    long = interact(agents, start, turns=2000)
+    for index, last in enumerate(settle(agents, start)):
+        torch.testing.assert_close(last, long.by_agent(index)[:, -1], rtol=1e-12, atol=1e-12)
+
+
+def test_settle_refuses_an_exchange_that_diverges_or_is_cut_short():
+    with pytest.raises(RuntimeError, match="the exchange diverged"):
+        settle([agent(0, step_size=50.0), agent(1)], normal(3, seed=9))
+    with pytest.raises(RuntimeError, match="still moves by .* after 100 turns"):
+        settle([agent(0, step_size=1e-3), agent(1, step_size=1e-3)], normal(3, seed=9), turns=100)
+
+
+@pytest.mark.parametrize("exchange", [lambda a, s, t: interact(a, s, t), lambda a, s, t: settle(a, s, turns=t)])
+@pytest.mark.parametrize(("agents", "start", "turns", "message"), [
+    ([], torch.zeros(3), 1, "agents was empty; it must be at least one agent"),
+    ([agent(0)], torch.zeros(4), 1, r"start was of shape \(4,\); it must be of shape \(..., 3\)"),
+    ([agent(0)], torch.full((3,), math.nan), 1, "start was not finite"),
+    ([agent(0), agent(1, d=2)], torch.zeros(3), 1, "agents was of dimensions 3 and 2; .* of one dimension"),
+    ([agent(0)], torch.zeros(3), 0, "turns was 0; it must be an integer of at least 1"),
+])
+def test_bad_input_is_named(exchange, agents, start, turns, message):
+    with pytest.raises(ValueError, match=message):
+        exchange(agents, start, turns)

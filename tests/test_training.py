@@ -1,0 +1,200 @@
+"""Training: it recovers the gradient step, and a run is determined by its configuration."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+
+from agent_dynamics import training
+from agent_dynamics.lsa import gradient_descent_weights
+from agent_dynamics.prompts import Prompt
+from agent_dynamics.training import TrainedLSA, TrainingConfig, operator_error, train_lsa
+
+SMALL = TrainingConfig(dimension=2, seed=1, examples=4, batch_size=8, steps=120, evaluate_every=10)
+
+
+def normal(*shape: int, seed: int) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def assert_same_run(one: TrainedLSA, other: TrainedLSA) -> None:
+    assert one.config == other.config
+    for name in ("value", "query"):
+        assert torch.equal(getattr(one.model, name), getattr(other.model, name))
+    assert one.history.keys() == other.history.keys() == {"step", "loss", "operator_error"}
+    for name, column in one.history.items():
+        assert torch.equal(column, other.history[name])
+
+
+@pytest.fixture(scope="module")
+def finished() -> TrainedLSA:
+    return train_lsa(SMALL, progress=False)
+
+
+def test_training_recovers_the_gradient_step_and_stops_there():
+    config = TrainingConfig(dimension=5, seed=0)
+    run = train_lsa(config, progress=False)
+    prompt = Prompt(normal(50, 12, 5, seed=1), normal(50, 5, seed=2))
+    assert operator_error(run.model, prompt, config.step_size).max() <= 1e-10
+    assert (run.history["operator_error"][-3:] <= config.tolerance).all()
+    assert run.history["step"][-1] < config.steps
+
+
+def test_a_configuration_determines_the_weights(finished):
+    assert_same_run(train_lsa(SMALL, progress=False), finished)
+    assert finished.history["step"].tolist() == list(range(10, 121, 10))
+    other = train_lsa(replace(SMALL, seed=2), progress=False)
+    assert not torch.equal(other.model.value, finished.model.value)
+
+
+def interrupt(monkeypatch, name: str, call: int) -> None:
+    """Make the call-th call of one of the training module's functions end in Ctrl-C, after its work."""
+    original, calls = getattr(training, name), []
+
+    def interrupted(*arguments):
+        result = original(*arguments)
+        calls.append(result)
+        if len(calls) == call:
+            raise KeyboardInterrupt
+        return result
+
+    monkeypatch.setattr(training, name, interrupted)
+
+
+@pytest.mark.parametrize(("name", "call"), [
+    ("_train_step", 1), ("_train_step", 57), ("_train_step", 110), ("_train_step", 120),
+    ("_token_moments", 1), ("_token_moments", 110), ("operator_error", 1), ("operator_error", 12),
+])
+def test_an_interrupted_run_resumes_to_the_same_weights_and_history(monkeypatch, tmp_path, finished, name, call):
+    checkpoint = tmp_path / "folder" / "run.safetensors"
+    with monkeypatch.context() as patched:
+        interrupt(patched, name, call)
+        with pytest.raises(KeyboardInterrupt):
+            train_lsa(SMALL, checkpoint=checkpoint, progress=False)
+    assert_same_run(train_lsa(SMALL, checkpoint=checkpoint, progress=False), finished)
+    assert_same_run(TrainedLSA.load(checkpoint), finished)
+
+
+def test_an_interruption_in_the_middle_of_an_update_leaves_no_half_made_step(monkeypatch, tmp_path, finished):
+    checkpoint = tmp_path / "run.safetensors"
+    update, calls = torch.optim.Adam.step, []
+
+    def interrupted(optimizer, *arguments):
+        update(optimizer, *arguments)
+        calls.append(optimizer)
+        if len(calls) == 110:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(torch.optim.Adam, "step", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            train_lsa(SMALL, checkpoint=checkpoint, progress=False)
+    assert_same_run(train_lsa(SMALL, checkpoint=checkpoint, progress=False), finished)
+
+
+def test_a_resumed_run_takes_only_the_steps_that_are_left_and_a_finished_one_none(monkeypatch, tmp_path, finished):
+    checkpoint = tmp_path / "run.safetensors"
+    with monkeypatch.context() as patched:
+        interrupt(patched, "_train_step", 105)
+        with pytest.raises(KeyboardInterrupt):
+            train_lsa(SMALL, checkpoint=checkpoint, progress=False)
+    taken, original = [], training._train_step
+    monkeypatch.setattr(training, "_train_step", lambda run, *rest: taken.append(run.step) or original(run, *rest))
+    train_lsa(SMALL, checkpoint=checkpoint, progress=False)
+    assert taken == list(range(100, 120))
+    taken.clear()
+    assert_same_run(train_lsa(SMALL, checkpoint=checkpoint, progress=False), finished)
+    assert taken == []
+
+
+def test_a_checkpoint_of_another_configuration_is_refused(tmp_path, finished):
+    path = tmp_path / "run.safetensors"
+    finished.save(path)
+    with pytest.raises(ValueError, match=r"checkpoint was .*seed=1.*; it must be one written by .*seed=2"):
+        train_lsa(replace(SMALL, seed=2), checkpoint=path, progress=False)
+
+
+def test_a_saved_layer_loads_as_it_was(tmp_path, finished):
+    path = tmp_path / "folder" / "layer.safetensors"
+    finished.save(path)
+    assert_same_run(TrainedLSA.load(path), finished)
+
+
+def test_a_file_that_holds_no_layer_is_named(tmp_path):
+    path = tmp_path / "layer.safetensors"
+    with pytest.raises(FileNotFoundError, match="no trained LSA layer at .*layer.safetensors"):
+        TrainedLSA.load(path)
+    path.write_bytes(b"not a safetensors file")
+    with pytest.raises(ValueError, match="layer.safetensors, which holds no trained LSA layer"):
+        TrainedLSA.load(path)
+    safetensors.torch.save_file({"value": torch.zeros(2)}, path)
+    with pytest.raises(ValueError, match="layer.safetensors, which holds no trained LSA layer"):
+        TrainedLSA.load(path)
+
+
+def test_operator_error_is_zero_for_the_construction_and_the_relative_miss_for_another_step_size():
+    prompt = Prompt(normal(20, 9, 4, seed=0), normal(20, 4, seed=1))
+    assert operator_error(gradient_descent_weights(4, 0.4), prompt, 0.4).max() <= 1e-14
+    wrong = operator_error(gradient_descent_weights(4, 0.5), prompt, 0.4)
+    torch.testing.assert_close(wrong, torch.full_like(wrong, 0.25), rtol=1e-13, atol=0)
+
+
+def test_training_moments_have_the_wishart_mean_and_variance():
+    config, draws = TrainingConfig(dimension=3, seed=0, examples=5), 100_000
+    d, n = config.dimension, config.examples
+    gram = training._token_moments(config, draws, np.random.default_rng(0))
+    identity = torch.eye(d, dtype=torch.float64)
+    mean = torch.zeros(d + 1, d + 1, dtype=torch.float64)  # E S = I, E S t = 0, E t'St = d
+    mean[:d, :d], mean[d, d] = identity, d
+    s = gram[:, :d, :d]
+    for sample, expected in ((gram, mean), ((s - identity).square(), (1 + identity) / n)):
+        standard_error = sample.std(0) / math.sqrt(draws)
+        assert ((sample.mean(0) - expected).abs() <= 5 * standard_error).all()
+    # Each is the moment matrix of n examples with exact labels: y = x't leaves no variance of its own.
+    schur = gram[:, d, d] - (gram[:, d, None, :d] @ torch.linalg.solve(s, gram[:, :d, d, None])).flatten()
+    assert (schur.abs() <= 1e-9 * gram[:, d, d]).all()
+
+
+def test_gradient_flow_conserves_the_difference_of_squared_norms():
+    run = training._Run.start(TrainingConfig(dimension=3, seed=0, learning_rate=0.1))
+    with torch.no_grad():
+        for seed, parameter in enumerate(run.model.parameters()):
+            parameter.copy_(normal(8, 8, seed=seed))
+    value, query = run.model.value.detach().clone(), run.model.query.detach().clone()
+    training._train_step(run, TrainingConfig(dimension=3, seed=0))
+    # d/dt (||V||^2 - ||Q||^2) = -2 <V, dL/dV> + 2 <Q, dL/dQ>
+    flow_of_value, flow_of_query = (value * run.model.value.grad).sum(), (query * run.model.query.grad).sum()
+    assert flow_of_value.abs() > 1
+    torch.testing.assert_close(flow_of_value, flow_of_query, rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize(("changes", "message"), [
+    ({"dimension": 0}, "dimension was 0; it must be an integer of at least 1"),
+    ({"seed": -1}, "seed was -1; it must be an integer of at least 0"),
+    ({"seed": 0.5}, "seed was 0.5; it must be an integer"),
+    ({"examples": 1}, "examples was 1; it must be at least the dimension 2"),
+    ({"context": -1}, "context was -1"),
+    ({"batch_size": 0}, "batch_size was 0"),
+    ({"steps": True}, "steps was True; it must be an integer"),
+    ({"evaluate_every": 0}, "evaluate_every was 0"),
+    ({"step_size": 0.0}, "step_size was 0.0; it must be greater than 0"),
+    ({"step_size": math.nan}, "step_size was nan; it must be a finite number"),
+    ({"value_scale": -1.0}, "value_scale was -1.0"),
+    ({"query_scale": 0.0}, "query_scale was 0.0"),
+    ({"learning_rate": "fast"}, "learning_rate was 'fast'; it must be a finite number"),
+    ({"tolerance": 0.0}, "tolerance was 0.0"),
+])
+def test_bad_configurations_are_named(changes, message):
+    with pytest.raises(ValueError, match=message):
+        replace(SMALL, **changes)
+
+
+def test_operator_error_names_bad_input():
+    prompt = Prompt(normal(9, 3, seed=0), normal(3, seed=1))
+    with pytest.raises(ValueError, match="step_size was 0; it must be greater than 0"):
+        operator_error(gradient_descent_weights(3, 0.4), prompt, 0)
+    with pytest.raises(ValueError, match="prompt was of dimension 3; it must be of the layer's dimension 2"):
+        operator_error(gradient_descent_weights(2, 0.4), prompt, 0.4)
