@@ -43,12 +43,12 @@ chapter: $(READY) ## execute and build one chapter (CHAPTER=02)
 	@test "$$(ls book/$(CHAPTER)*.md 2>/dev/null | wc -l)" = 1 || { echo "CHAPTER was '$(CHAPTER)'; it must be the start of just one file name in book/"; exit 2; }
 	@name=$$(basename book/$(CHAPTER)*.md .md); \
 	 $(MAKE) --no-print-directory $(SOURCE)/$$name.ipynb PROFILE=$(PROFILE); \
-	 rm -rf $(BUILD)/chapter; mkdir -p $(BUILD)/chapter/source; \
-	 cp -r $(SOURCE)/$$name.ipynb $(SOURCE)/figures book/references.bib book/_static $(BUILD)/chapter/source/ 2>/dev/null || true; \
-	 printf 'format: jb-book\nroot: %s\n' $$name > $(BUILD)/chapter/_toc.yml; \
-	 PYTHONPATH=book/_extensions EDITION="$(PROFILE) profile" .venv/bin/jupyter-book build --quiet --path-output $(BUILD)/chapter \
-	   --config _config.yml --toc $(abspath $(BUILD)/chapter/_toc.yml) $(BUILD)/chapter/source; \
-	 echo "$(BUILD)/chapter/_build/html/$$name.html"
+	 rm -rf $(BUILD)/chapter-$$name; mkdir -p $(BUILD)/chapter-$$name/source; \
+	 cp -r $(SOURCE)/$$name.ipynb $(SOURCE)/figures book/references.bib book/_static $(BUILD)/chapter-$$name/source/ 2>/dev/null || true; \
+	 printf 'format: jb-book\nroot: %s\n' $$name > $(BUILD)/chapter-$$name/_toc.yml; \
+	 PYTHONPATH=book/_extensions EDITION="$(PROFILE) profile" .venv/bin/jupyter-book build -qq --path-output $(BUILD)/chapter-$$name \
+	   --config _config.yml --toc $(CURDIR)/$(BUILD)/chapter-$$name/_toc.yml $(BUILD)/chapter-$$name/source; \
+	 echo "$(BUILD)/chapter-$$name/_build/html/$$name.html"
 
 test: $(READY) ## run the tests of the package and of the sources
 	.venv/bin/python -m pytest

@@ -9,6 +9,7 @@ import safetensors.torch
 import torch
 
 from agent_dynamics import training
+from agent_dynamics.agents import GradientAgent
 from agent_dynamics.lsa import gradient_descent_weights
 from agent_dynamics.prompts import Prompt
 from agent_dynamics.training import TrainedLSA, TrainingConfig, operator_error, train_lsa
@@ -34,11 +35,15 @@ def finished() -> TrainedLSA:
     return train_lsa(SMALL, progress=False)
 
 
-def test_training_recovers_the_gradient_step_and_stops_there():
+def test_training_recovers_the_gradient_step_whatever_the_history_and_stops_there():
     config = TrainingConfig(dimension=5, seed=0)
     run = train_lsa(config, progress=False)
     prompt = Prompt(normal(50, 12, 5, seed=1), normal(50, 5, seed=2))
     assert operator_error(run.model, prompt, config.step_size).max() <= 1e-10
+    messages = normal(50, 8, 5, seed=3)  # more history than training shows
+    answer = run.model.step(prompt.gram, prompt.examples, messages)
+    expected = GradientAgent(prompt, config.step_size)(messages[:, -1])
+    torch.testing.assert_close(answer, expected, rtol=0, atol=1e-9)
     assert (run.history["operator_error"][-3:] <= config.tolerance).all()
     assert run.history["step"][-1] < config.steps
 
@@ -106,7 +111,10 @@ def test_a_resumed_run_takes_only_the_steps_that_are_left_and_a_finished_one_non
     train_lsa(SMALL, checkpoint=checkpoint, progress=False)
     assert taken == list(range(100, 120))
     taken.clear()
-    assert_same_run(train_lsa(SMALL, checkpoint=checkpoint, progress=False), finished)
+    saved = tmp_path / "saved.safetensors"
+    finished.save(saved)
+    for file in (checkpoint, saved):
+        assert_same_run(train_lsa(SMALL, checkpoint=file, progress=False), finished)
     assert taken == []
 
 

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from . import _checks
+from ._linear import apply
 from .agents import AffineAgent
 from .equilibrium import KERNEL_TOLERANCE
 from .prompts import Prompt
@@ -37,7 +38,7 @@ class _Helper:
 
     def __call__(self, message: Tensor) -> Tensor:
         """The reply to the main agent's message, both of shape (..., d)."""
-        self.target = message + _apply(self._steer, self._wanted(message) - message)
+        self.target = message + apply(self._steer, self._wanted(message) - message)
         return self._actor(Prompt(self._inputs, self.target))(message)
 
     def _wanted(self, message: Tensor) -> Tensor:
@@ -76,7 +77,7 @@ class NewtonHelper(_Helper):
     def _wanted(self, message: Tensor) -> Tensor:
         curvature = self._hessian(message) + self.damping * self._identity
         inverse = torch.linalg.pinv(curvature, rtol=KERNEL_TOLERANCE, hermitian=True)
-        return message - _apply(inverse, self._gradient(message))
+        return message - apply(inverse, self._gradient(message))
 
 
 class DampedNewtonHelper(NewtonHelper):
@@ -142,8 +143,4 @@ class AndersonHelper(_Helper):
         # Differences of successive turns span the affine combinations, and lose the least to rounding.
         answers, residuals = (torch.stack(column, dim=-1).diff(dim=-1)
                               for column in (self._answers, self._residuals))
-        return message - _apply(answers, _apply(torch.linalg.pinv(residuals), self._residuals[-1]))
-
-
-def _apply(matrix: Tensor, vector: Tensor) -> Tensor:
-    return (matrix @ vector.unsqueeze(-1)).squeeze(-1)
+        return message - apply(answers, apply(torch.linalg.pinv(residuals), self._residuals[-1]))

@@ -203,6 +203,9 @@ def target_pair(
         raise _checks.bad("angle", f"{theta.min().item():g} to {theta.max().item():g}", "between 0 and pi")
     if d == 1 and not ((theta == 0) | (theta == math.pi)).all():
         raise _checks.bad("angle", f"{theta.max().item():g}", "0 or pi where d = 1")
+    for name, tensor in (("angle", theta), ("norm", torch.as_tensor(norm))):
+        if tensor.ndim and tuple(tensor.shape) != tuple(shape):
+            raise _checks.bad(name, f"of shape {tuple(tensor.shape)}", f"a number or of shape {tuple(shape)}")
     r = _checks.positive("norm", norm).to(torch.float64).unsqueeze(-1)
     frame = _orthonormal(d, min(2, d), shape, _checks.generator(generator))
     first, second = frame[..., 0], frame[..., -1]

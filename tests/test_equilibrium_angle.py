@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent_dynamics.agents import GradientAgent
-from agent_dynamics.angle import (
+from agent_dynamics.equilibrium import (
     expected_plateau,
     monotone_angle_limit,
     plateau_matrix,

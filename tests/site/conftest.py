@@ -1,0 +1,49 @@
+"""The built site, served on loopback."""
+
+import os
+import re
+import threading
+from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+BOOK = Path(__file__).parents[2] / "book"
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *args) -> None:
+        pass
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """`page` is every page of the book in turn, `notebook` every page that has code."""
+    sources = {path.stem: path.read_text(encoding="utf-8") for path in sorted(BOOK.glob("*.md"))}
+    if "page" in metafunc.fixturenames:
+        metafunc.parametrize("page", sources, scope="module")
+    if "notebook" in metafunc.fixturenames:
+        metafunc.parametrize("notebook", [stem for stem, text in sources.items()
+                                          if re.search(r"^```\{code-cell\}", text, re.MULTILINE)])
+
+
+@pytest.fixture(scope="session")
+def site() -> Path:
+    """The folder of the built site."""
+    folder = Path(os.environ.get("BOOK_SITE", ""))
+    if "BOOK_SITE" not in os.environ or not (folder / "index.html").is_file():
+        pytest.fail(f"BOOK_SITE was '{os.environ.get('BOOK_SITE', '')}'; it must be the folder of the built site. "
+                    "make test-site builds the book and sets it.", pytrace=False)
+    return folder.resolve()
+
+
+@pytest.fixture(scope="session")
+def address(site: Path) -> Iterator[str]:
+    """Where the site is served."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=site)) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()

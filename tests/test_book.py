@@ -1,0 +1,135 @@
+"""The book's sources: every theorem is tested, every claim recorded, every chapter complete and self-contained."""
+
+import ast
+import re
+import sys
+import tomllib
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+import jupytext
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from agent_dynamics.claims import ledger
+
+ROOT = Path(__file__).parents[1]
+BOOK = ROOT / "book"
+PAGES = {path.stem: path.read_text(encoding="utf-8") for path in sorted(BOOK.glob("*.md"))}
+CHAPTERS = [stem for stem in PAGES if re.match(r"\d\d-", stem)]
+RESULTS = "theorem|proposition|lemma|corollary"
+
+
+@dataclass
+class Result:
+    page: str
+    label: str
+    body: str
+
+
+def results() -> list[Result]:
+    """Every theorem, proposition, lemma and corollary of the book."""
+    found = []
+    for page, text in PAGES.items():
+        for opening in re.finditer(rf"^([`:]{{3,}})\{{prf:(?:{RESULTS})\}}.*\n", text, re.MULTILINE):
+            body = text[opening.end():text.index(f"\n{opening[1]}\n", opening.end()) + 1]
+            label = re.search(r"^:label: (\S+)$", body, re.MULTILINE)
+            found.append(Result(page, label[1] if label else "", body))
+    return found
+
+
+@cache
+def cells(page: str) -> list:
+    return [cell for cell in jupytext.reads(PAGES[page], fmt="md:myst").cells if cell.cell_type == "code"]
+
+
+def nodes(page: str, kind: type) -> list:
+    return [node for cell in cells(page) for node in ast.walk(ast.parse(cell.source)) if isinstance(node, kind)]
+
+
+def recorded_ids(page: str) -> list[str]:
+    """The ids in the page's calls of record(), as patterns: what an f-string fills in can be anything."""
+    ids = [call.args[0] for call in nodes(page, ast.Call)
+           if isinstance(call.func, ast.Name) and call.func.id == "record"]
+    return ["".join(re.escape(part.value) if isinstance(part, ast.Constant) else ".+"
+                    for part in getattr(written, "values", [written])) for written in ids]
+
+
+def parameters(page: str) -> dict[str, ast.expr]:
+    """What the cell tagged `parameters` assigns."""
+    cell, = (cell for cell in cells(page) if "parameters" in cell.metadata.get("tags", []))
+    return {statement.targets[0].id: statement.value for statement in ast.parse(cell.source).body
+            if isinstance(statement, ast.Assign)}
+
+
+@pytest.mark.parametrize("result", results(), ids=lambda result: f"{result.page}:{result.label}")
+def test_every_result_names_the_tests_that_check_it(result):
+    assert result.label
+    _, line, cited = result.body.partition("*Checked numerically by*")
+    tests = re.findall(r"`([\w/]+\.py)::(\w+)`", cited)
+    assert line and tests
+    for file, name in tests:
+        tree = ast.parse((ROOT / file).read_text(encoding="utf-8"))
+        assert name in {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}, f"{file}::{name}"
+
+
+@pytest.mark.parametrize("claim", ledger().values(), ids=lambda claim: claim.id)
+def test_every_claim_is_recorded_by_its_chapter(claim):
+    assert any(re.fullmatch(pattern, claim.id) for pattern in recorded_ids(claim.chapter))
+    assert not claim.theorem or claim.theorem in {result.label for result in results()}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_recorded_claim_is_in_the_ledger_under_its_chapter(page):
+    claims = [claim.id for claim in ledger().values() if claim.chapter == page]
+    for pattern in recorded_ids(page):
+        assert any(re.fullmatch(pattern, claim) for claim in claims), pattern
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_chapter_says_what_it_teaches_sums_up_and_sets_code_exercises_with_solutions(chapter):
+    text = PAGES[chapter]
+    assert re.search(r"^[`:]{3,}\{admonition\} What you will learn$", text, re.MULTILINE)
+    assert re.search(r"^## Summary$", text, re.MULTILINE)
+    exercises = re.findall(r"\{exercise-start\}.*\n:label: (\S+)", text)
+    solutions = dict(re.findall(r"\{solution-start\} (\S+)\n(.*?)\{solution-end\}", text, re.DOTALL))
+    assert set(solutions) <= set(exercises)
+    assert sum("{code-cell}" in solution for solution in solutions.values()) >= 2
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_chapter_has_a_parameters_cell_with_a_seed(chapter):
+    assert isinstance(ast.literal_eval(parameters(chapter)["seed"]), int)
+
+
+@pytest.mark.parametrize("path", sorted(BOOK.glob("*.fast.yml")), ids=lambda path: path.name)
+def test_fast_profile_sets_only_parameters_of_its_chapter(path):
+    fast = yaml.safe_load(path.read_text(encoding="utf-8"))
+    assert fast
+    assert set(fast) <= set(parameters(path.name.removesuffix(".fast.yml")))
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_page_needs_only_the_package_and_what_it_depends_on(page):
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    declared = {canonicalize_name(Requirement(line).name) for line in project["dependencies"]}
+    importable = {module for module, owners in packages_distributions().items()
+                  if declared & {canonicalize_name(owner) for owner in owners}}
+    imported = {alias.name for node in nodes(page, ast.Import) for alias in node.names}
+    imported |= {node.module for node in nodes(page, ast.ImportFrom)}
+    top = {name.partition(".")[0] for name in imported}
+    assert top <= importable | sys.stdlib_module_names | {"agent_dynamics"}
+
+
+def test_contents_list_every_page_once():
+    def entries(tree):
+        if isinstance(tree, dict):
+            return [tree[key] for key in ("root", "file") if key in tree] + entries(list(tree.values()))
+        return [entry for branch in tree for entry in entries(branch)] if isinstance(tree, list) else []
+
+    contents = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
+    assert sorted(entries(contents)) == sorted(PAGES)
