@@ -1,7 +1,11 @@
-"""One thread, and property tests that draw the same examples on every run."""
+"""No progress bars, one thread, and property tests that draw the same examples on every run."""
 
-import torch
-from hypothesis import settings
+import os
+
+os.environ["TQDM_DISABLE"] = "1"  # read when tqdm is imported
+
+import torch  # noqa: E402
+from hypothesis import settings  # noqa: E402
 
 torch.set_num_threads(1)
 settings.register_profile("book", deadline=None, derandomize=True, database=None)

@@ -32,12 +32,12 @@ def assert_same_run(one: TrainedLSA, other: TrainedLSA) -> None:
 
 @pytest.fixture(scope="module")
 def finished() -> TrainedLSA:
-    return train_lsa(SMALL, progress=False)
+    return train_lsa(SMALL)
 
 
 def test_training_recovers_the_gradient_step_whatever_the_history_and_stops_there():
     config = TrainingConfig(dimension=5, seed=0)
-    run = train_lsa(config, progress=False)
+    run = train_lsa(config)
     prompt = Prompt(normal(50, 12, 5, seed=1), normal(50, 5, seed=2))
     assert operator_error(run.model, prompt, config.step_size).max() <= 1e-10
     messages = normal(50, 8, 5, seed=3)  # more history than training shows
@@ -49,9 +49,9 @@ def test_training_recovers_the_gradient_step_whatever_the_history_and_stops_ther
 
 
 def test_a_configuration_determines_the_weights(finished):
-    assert_same_run(train_lsa(SMALL, progress=False), finished)
+    assert_same_run(train_lsa(SMALL), finished)
     assert finished.history["step"].tolist() == list(range(10, 121, 10))
-    other = train_lsa(replace(SMALL, seed=2), progress=False)
+    other = train_lsa(replace(SMALL, seed=2))
     assert not torch.equal(other.model.value, finished.model.value)
 
 
@@ -78,8 +78,8 @@ def test_an_interrupted_run_resumes_to_the_same_weights_and_history(monkeypatch,
     with monkeypatch.context() as patched:
         interrupt(patched, name, call)
         with pytest.raises(KeyboardInterrupt):
-            train_lsa(SMALL, checkpoint=checkpoint, progress=False)
-    assert_same_run(train_lsa(SMALL, checkpoint=checkpoint, progress=False), finished)
+            train_lsa(SMALL, checkpoint=checkpoint)
+    assert_same_run(train_lsa(SMALL, checkpoint=checkpoint), finished)
     assert_same_run(TrainedLSA.load(checkpoint), finished)
 
 
@@ -96,8 +96,8 @@ def test_an_interruption_in_the_middle_of_an_update_leaves_no_half_made_step(mon
     with monkeypatch.context() as patched:
         patched.setattr(torch.optim.Adam, "step", interrupted)
         with pytest.raises(KeyboardInterrupt):
-            train_lsa(SMALL, checkpoint=checkpoint, progress=False)
-    assert_same_run(train_lsa(SMALL, checkpoint=checkpoint, progress=False), finished)
+            train_lsa(SMALL, checkpoint=checkpoint)
+    assert_same_run(train_lsa(SMALL, checkpoint=checkpoint), finished)
 
 
 def test_a_resumed_run_takes_only_the_steps_that_are_left_and_a_finished_one_none(monkeypatch, tmp_path, finished):
@@ -105,16 +105,16 @@ def test_a_resumed_run_takes_only_the_steps_that_are_left_and_a_finished_one_non
     with monkeypatch.context() as patched:
         interrupt(patched, "_train_step", 105)
         with pytest.raises(KeyboardInterrupt):
-            train_lsa(SMALL, checkpoint=checkpoint, progress=False)
+            train_lsa(SMALL, checkpoint=checkpoint)
     taken, original = [], training._train_step
     monkeypatch.setattr(training, "_train_step", lambda run, *rest: taken.append(run.step) or original(run, *rest))
-    train_lsa(SMALL, checkpoint=checkpoint, progress=False)
+    train_lsa(SMALL, checkpoint=checkpoint)
     assert taken == list(range(100, 120))
     taken.clear()
     saved = tmp_path / "saved.safetensors"
     finished.save(saved)
     for file in (checkpoint, saved):
-        assert_same_run(train_lsa(SMALL, checkpoint=file, progress=False), finished)
+        assert_same_run(train_lsa(SMALL, checkpoint=file), finished)
     assert taken == []
 
 
@@ -122,7 +122,7 @@ def test_a_checkpoint_of_another_configuration_is_refused(tmp_path, finished):
     path = tmp_path / "run.safetensors"
     finished.save(path)
     with pytest.raises(ValueError, match=r"checkpoint was .*seed=1.*; it must be one written by .*seed=2"):
-        train_lsa(replace(SMALL, seed=2), checkpoint=path, progress=False)
+        train_lsa(replace(SMALL, seed=2), checkpoint=path)
 
 
 def test_a_saved_layer_loads_as_it_was(tmp_path, finished):

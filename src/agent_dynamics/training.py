@@ -18,7 +18,7 @@ import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from . import _checks
 from .lsa import LinearSelfAttention, LSAAgent
@@ -126,10 +126,8 @@ def operator_error(model: LinearSelfAttention, prompt: Prompt, step_size: float)
     return torch.linalg.matrix_norm(learned - step) / torch.linalg.matrix_norm(step)
 
 
-def train_lsa(
-    config: TrainingConfig, *, checkpoint: str | Path | None = None, progress: bool = True
-) -> TrainedLSA:
-    """Train a layer as `config` says, on the CPU in float64.
+def train_lsa(config: TrainingConfig, *, checkpoint: str | Path | None = None) -> TrainedLSA:
+    """Train a layer as `config` says, on the CPU in float64, with a progress bar (none with TQDM_DISABLE=1).
 
     Each step's examples depend on the seed and the step's number alone, so a run that was interrupted and
     resumed gives the same weights as one that was not.
@@ -138,7 +136,6 @@ def train_lsa(
         config: the run.
         checkpoint: a safetensors file to resume from where it exists, and to write to at every evaluation
             and at the end.
-        progress: show a progress bar.
 
     Raises:
         ValueError: a checkpoint that another configuration wrote.
@@ -153,7 +150,7 @@ def train_lsa(
     else:
         run = _Run.start(config)
     validation = _validation_prompts(config)
-    bar = tqdm(total=config.steps, initial=run.step, disable=not progress, unit="step",
+    bar = tqdm(total=config.steps, initial=run.step, unit="step",
                desc=f"LSA d={config.dimension} seed={config.seed}")
     with bar:
         while not run.finished(config):
