@@ -57,3 +57,19 @@ def test_bad_input_is_named(prompt, arguments, message):
 def test_message_of_another_dimension_is_named(prompt):
     with pytest.raises(ValueError, match=r"w was of shape \(4,\); it must be of shape \(..., 3\)"):
         GradientAgent(prompt, 0.1)(torch.zeros(4, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("share", [0.01, 0.5, 0.99, 1.01, 1.5])
+def test_lone_agent_converges_iff_its_step_is_stable(share):
+    lone = Prompt(normal(9, 4, seed=3), normal(4, seed=4))
+    eigenvalues, eigenvectors = torch.linalg.eigh(lone.covariance)
+    agent = GradientAgent(lone, share * 2 / eigenvalues[-1].item())
+    message = torch.zeros(4, dtype=torch.float64)
+    factors = (1 - agent.step_size * eigenvalues).abs()
+    before = eigenvectors.mT @ (message - lone.target)
+    after = eigenvectors.mT @ (agent(message) - lone.target)
+    torch.testing.assert_close(after.abs(), factors * before.abs(), rtol=1e-10, atol=1e-13)
+    for _ in range(20_000):
+        message = agent(message)
+    reached = (message - lone.target).norm() < 1e-6 * lone.target.norm()
+    assert bool(reached) == (share < 1)

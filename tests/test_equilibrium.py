@@ -1,6 +1,7 @@
 """The biased equilibrium: closed forms against the simulated exchange (theory sections 3 and 4)."""
 
 import math
+from dataclasses import dataclass
 
 import pytest
 import sympy
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from torch.linalg import vector_norm
 
 from agent_dynamics.agents import GradientAgent
-from agent_dynamics.equilibrium import equilibrium, small_step_limit
+from agent_dynamics.equilibrium import equilibrium, limit_bound, small_step_limit
 from agent_dynamics.interaction import interact, settle
 from agent_dynamics.lsa import LSAAgent, gradient_descent_weights
 from agent_dynamics.prompts import Prompt, prompt_with_covariance, random_covariance
@@ -38,6 +39,29 @@ def random_agent(random, d, condition=10.0, eta_lambda=1.0, *, rank=None, frame=
     s = s if frame is None else frame @ s @ frame.mT
     prompt = prompt_with_covariance(s, normal(random, *shape, d), d + 1, generator=random)
     return GradientAgent(prompt, eta_lambda / LARGEST, steps)
+
+
+@dataclass
+class Affine:
+    """The agent v -> A v + b."""
+
+    A: torch.Tensor
+    b: torch.Tensor
+    target: torch.Tensor
+
+    def __call__(self, message):
+        return apply(self.A, message) + self.b
+
+    def affine(self):
+        return self.A, self.b
+
+
+def off_by(random, agent, size):
+    """An affine agent whose map differs from `agent`'s by a random error of Frobenius norm `size`."""
+    A, b = agent.affine()
+    error = normal(random, *A.shape[:-1], A.shape[-1] + 1)
+    error *= (torch.as_tensor(size) / torch.linalg.matrix_norm(error))[..., None, None]
+    return Affine(A + error[..., :-1], b + error[..., -1], agent.target)
 
 
 def assert_relative(value, expected, tolerance):
@@ -141,6 +165,36 @@ def test_spectrum_of_the_composed_map_is_real_and_between_0_and_1(seed, d, condi
     assert similar.min() >= -1e-12 and similar.max() < 1
 
 
+@settings(max_examples=50)
+@given(seed=SEEDS, d=st.integers(2, 8), shared=st.integers(0, 3), eta_w=st.floats(0.1, 1.0), eta_u=st.floats(0.1, 1.0))
+def test_rho_is_one_iff_the_kernels_meet(seed, d, shared, eta_w, eta_u):
+    random = torch.Generator().manual_seed(seed)
+    frame = torch.linalg.qr(normal(random, d, d)).Q[:, :max(d - shared, 1)]
+    # Inside the frame each agent has over half of the directions, so there the kernels meet in zero only.
+    rank = frame.shape[-1] // 2 + 1
+    agents = [random_agent(random, d, 3.0, eta, rank=rank, frame=frame) for eta in (eta_w, eta_u)]
+    (A, _), (B, _) = (agent.affine() for agent in agents)
+    radius = torch.linalg.eigvals(A @ B).abs().amax(-1)
+    off_one = (radius - 1).abs()
+    meets = frame.shape[-1] < d
+    assert (equilibrium(*agents).shared_kernel == d - frame.shape[-1]).all()
+    assert (off_one <= 1e-12).all() if meets else (radius < 1).all()
+
+
+@settings(max_examples=50)
+@given(seed=SEEDS, d=st.integers(2, 8), condition=CONDITIONS, eta_w=st.floats(0.05, 1.0), eta_u=st.floats(0.05, 1.0))
+def test_aligned_errors_stay_below_the_bound(seed, d, condition, eta_w, eta_u):
+    random = torch.Generator().manual_seed(seed)
+    agent_w = random_agent(random, d, condition, eta_w)
+    other = random_agent(random, d, condition, eta_u)
+    agent_u = GradientAgent(Prompt(other.prompt.inputs, agent_w.target), other.step_size)
+    start = normal(random, d)
+    errors = interact([agent_w, agent_u], start, turns=60).errors()[..., 0]
+    rate = equilibrium(agent_w, agent_u).rate
+    bound = vector_norm(start - agent_w.target, dim=-1, keepdim=True) * rate.unsqueeze(-1) ** torch.arange(60)
+    assert (errors <= bound * (1 + 1e-9) + 1e-12).all()
+
+
 def test_rate_is_the_slope_of_the_simulated_error():
     random = torch.Generator().manual_seed(0)
     agents = [random_agent(random, 3, 20.0, 0.5, shape=(300,)) for _ in range(2)]
@@ -191,6 +245,49 @@ def test_small_steps_meet_at_the_joint_minimiser_at_first_order_in_the_step(seed
 
     ratio = distances(1e-4) / distances(5e-5)
     torch.testing.assert_close(ratio, torch.full_like(ratio, 2), rtol=0.005, atol=0)
+
+
+@settings(max_examples=30)
+@given(seed=SEEDS, d=DIMENSIONS, condition=st.floats(1, 10), eta=st.floats(0.05, 1.9))
+def test_distance_to_the_joint_minimiser_is_the_step_times_the_stated_vector(seed, d, condition, eta):
+    random = torch.Generator().manual_seed(seed)
+    agent_w, agent_u = agents = [random_agent(random, d, condition, eta) for _ in range(2)]
+    prompts = [agent.prompt for agent in agents]
+    meeting, limit, gap = small_step_limit(*prompts), equilibrium(*agents), agent_u.target - agent_w.target
+
+    def distance(own, other, gap):
+        p, r, step = own.prompt.covariance, other.prompt.covariance, own.step_size
+        return -step * apply(torch.linalg.inv(p + r - step * p @ r) @ p @ r @ torch.linalg.inv(p + r) @ p, gap)
+
+    torch.testing.assert_close(limit.w - meeting, distance(agent_w, agent_u, gap), rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(limit.u - meeting, distance(agent_u, agent_w, -gap), rtol=1e-9, atol=1e-12)
+
+
+@settings(max_examples=50)
+@given(seed=SEEDS, d=DIMENSIONS, condition=CONDITIONS, eta_w=STABLE, eta_u=STABLE, share=st.floats(0, 1),
+       reach=st.floats(1e-4, 0.99))
+def test_learned_limits_stay_within_the_bound(seed, d, condition, eta_w, eta_u, share, reach):
+    random = torch.Generator().manual_seed(seed)
+    agents = [random_agent(random, d, condition, eta) for eta in (eta_w, eta_u)]
+    exact, ((A, _), (B, _)) = equilibrium(*agents), (agent.affine() for agent in agents)
+    one = torch.eye(d, dtype=torch.float64)
+    kappa = torch.linalg.matrix_norm(torch.linalg.inv(one - A @ B), 2)
+    learned_w, learned_u = (off_by(random, agent, part * reach / kappa)
+                            for agent, part in zip(agents, (share, 1 - share), strict=True))
+    bound = limit_bound(*agents, learned_w, learned_u)
+    w = torch.linalg.solve(one - learned_w.A @ learned_u.A, learned_w(learned_u.b).unsqueeze(-1)).squeeze(-1)
+    assert (vector_norm(w - exact.w, dim=-1) <= bound * (1 + 1e-9)).all()
+    assert (vector_norm(learned_u(w) - exact.u, dim=-1) <= bound * (1 + 1e-9)).all()
+
+
+def test_bound_on_learned_limits_is_attained_by_small_errors():
+    random = torch.Generator().manual_seed(0)
+    agents = [random_agent(random, 1, eta_lambda=0.5) for _ in range(2)]
+    exact, (A, b) = equilibrium(*agents), agents[0].affine()
+    error = 1e-8 * torch.cat([exact.u, torch.ones_like(exact.u)], dim=-1)  # W's worst, along (u, 1)
+    learned_w = Affine(A + error[..., :1, None], b + error[..., 1:], agents[0].target)
+    moved = vector_norm(equilibrium(learned_w, agents[1]).w - exact.w, dim=-1)
+    torch.testing.assert_close(moved, limit_bound(*agents, learned_w, agents[1]), rtol=1e-5, atol=0)
 
 
 def test_commuting_geometries_decouple_into_eigendirections():
@@ -268,6 +365,8 @@ def test_bad_pairs_are_named():
         equilibrium(agent, agent, torch.zeros(2, 3))
     with pytest.raises(ValueError, match="start was not finite"):
         equilibrium(agent, agent, torch.full((3,), math.nan))
+    with pytest.raises(ValueError, match="learned_w and learned_u was off by .*; it must be so close"):
+        limit_bound(agent, agent, off_by(random, agent, 10.0), agent)
     with pytest.raises(ValueError, match="prompt_u was of dimension 2; it must be of prompt_w's dimension 3"):
         small_step_limit(agent.prompt, random_agent(random, 2).prompt)
     with pytest.raises(ValueError, match="prompts was a pair whose kernels meet"):

@@ -4,6 +4,8 @@ import math
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from agent_dynamics.agents import GradientAgent
 from agent_dynamics.interaction import interact, settle
@@ -78,3 +80,14 @@ def test_settle_refuses_an_exchange_that_diverges_or_is_cut_short():
 def test_bad_input_is_named(exchange, agents, start, turns, message):
     with pytest.raises(ValueError, match=message):
         exchange(agents, start, turns)
+
+
+@given(seed=st.integers(0, 2**31), d=st.integers(1, 6), step_size=st.floats(0.01, 0.5))
+def test_error_recursion_over_random_pairs(seed, d, step_size):
+    pair = [agent(seed, d=d, step_size=step_size), agent(seed + 1, d=d, step_size=step_size / 2)]
+    (A, _), (B, _) = (member.affine() for member in pair)
+    gap = pair[1].target - pair[0].target
+    errors = interact(pair, normal(d, seed=seed + 2), turns=4).by_agent(0) - pair[0].target
+    push = A @ (gap - B @ gap)
+    expected = errors[:-1] @ (A @ B).mT + push
+    torch.testing.assert_close(errors[1:], expected, rtol=1e-9, atol=1e-9 * errors.abs().max().item())

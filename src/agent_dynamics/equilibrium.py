@@ -19,6 +19,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.linalg import matrix_norm, vector_norm
 
 from . import _checks
 from ._linear import apply
@@ -95,6 +96,44 @@ def small_step_limit(prompt_w: Prompt, prompt_u: Prompt) -> Tensor:
     if (eigenvalues[..., 0] <= KERNEL_TOLERANCE * eigenvalues[..., -1]).any():
         raise _checks.bad("prompts", "a pair whose kernels meet", "a pair with S_W + S_U positive definite")
     return _solve(s_w + s_u, apply(s_w, prompt_w.target) + apply(s_u, prompt_u.target))
+
+
+def limit_bound(
+    agent_w: AffineAgent, agent_u: AffineAgent, learned_w: AffineAgent, learned_u: AffineAgent
+) -> Tensor:
+    """How far the limits of two learned agents can be from those of the exact agents that they imitate.
+
+    Let delta_W = ||[A' - A, a' - a]||_F be the error of W's learned map, delta_U that of U's, kappa the larger
+    norm of (I - A B)^{-1} and (I - B A)^{-1}, and all norms of A and B at most 1 (kappa grows by them otherwise).
+    Where kappa (delta_W + delta_U) < 1, both distances are at most
+
+        kappa (delta_W sqrt(1 + ||u||^2) + delta_U sqrt(1 + ||w||^2)) / (1 - kappa (delta_W + delta_U)).
+
+    Args:
+        agent_w, agent_u: the exact pair, which has no shared kernel.
+        learned_w, learned_u: the learned one, with the same leading shapes.
+
+    Returns:
+        The bound on both ||w' - w|| and ||u' - u||, shape (...).
+
+    Raises:
+        ValueError: learned errors too large for the bound, kappa (delta_W + delta_U) >= 1; as `equilibrium`.
+    """
+    limit = equilibrium(agent_w, agent_u)
+    A, B, a, b = _affine_parts(agent_w, agent_u)
+    learned_A, learned_B, learned_a, learned_b = _affine_parts(learned_w, learned_u)
+    delta_w = torch.hypot(matrix_norm(learned_A - A), vector_norm(learned_a - a, dim=-1))
+    delta_u = torch.hypot(matrix_norm(learned_B - B), vector_norm(learned_b - b, dim=-1))
+    identity = torch.eye(A.shape[-1], dtype=A.dtype, device=A.device)
+    largest_norm = torch.maximum(matrix_norm(A, 2), matrix_norm(B, 2)).clamp_min(1)
+    kappa = largest_norm / torch.minimum(matrix_norm(identity - A @ B, -2), matrix_norm(identity - B @ A, -2))
+    contraction = kappa * (delta_w + delta_u)
+    if not (contraction < 1).all():
+        raise _checks.bad("learned_w and learned_u", f"off by up to {contraction.max().item():.3g} times the bound's "
+                          "reach", "so close to the exact agents that kappa (delta_W + delta_U) < 1")
+    one = torch.ones_like(kappa)
+    size_w, size_u = (torch.hypot(one, vector_norm(x, dim=-1)) for x in (limit.w, limit.u))
+    return kappa * (delta_w * size_u + delta_u * size_w) / (1 - contraction)
 
 
 def plateau_vs_angle(
