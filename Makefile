@@ -71,6 +71,9 @@ lock: ## write requirements.lock anew from pyproject.toml
 	{ echo "# Exact versions of everything that make book and make test install. Written by: make lock"; \
 	  _build/lock/bin/pip freeze --all | grep -vE '^(pip|agent-dynamics)( |=)' | sed 's/+cpu//'; } > requirements.lock
 
+picture: ## renew the README's picture from the executed index
+	cp $(SOURCE)/figures/hero.light.svg $(SOURCE)/figures/hero.dark.svg book/_static/
+
 clean: ## remove everything generated, the environment included
 	rm -rf _build .venv
 
@@ -113,4 +116,4 @@ $(SITE)/index.html: $(NOTEBOOKS) $(COPIED) _config.yml _toc.yml $(wildcard book/
 	 .venv/bin/jupyter-book build -W -n --keep-going --quiet --path-output $(BUILD)/new --config _config.yml --toc $(abspath _toc.yml) $(SOURCE)
 	@rm -rf $(SITE) && mv $(BUILD)/new/_build/html $(SITE) && touch $@
 
-.PHONY: help book chapter test test-site serve lab lock clean
+.PHONY: help book chapter test test-site serve lab lock picture clean

@@ -88,6 +88,44 @@ def test_an_agent_reaches_its_target_if_and_only_if_it_misses_by_nothing(seed, d
                                    rtol=1e-9, atol=1e-12)
 
 
+def test_a_sampled_attack_prompt_forgets_the_direction_up_to_the_predicted_scatter():
+    d, n, draws, elsewhere = 4, 30, 20_000, 1.5
+    q = torch.nn.functional.normalize(normal(d, seed=0), dim=-1)
+    along = torch.outer(q, q)
+    across = torch.eye(d, dtype=torch.float64) - along
+    root = along / math.sqrt(ETA) + across * math.sqrt(elsewhere)
+    A, _ = GradientAgent(Prompt(normal(draws, n, d, seed=1) @ root, torch.zeros(d)), ETA).affine()
+    forgotten = A @ q
+    predicted = (2 * along + ETA * elsewhere * across) / n
+    # Five standard errors of a mean, and of a second moment of a variable that is nearly normal.
+    largest = predicted.diagonal().amax()
+    torch.testing.assert_close(forgotten.mean(0), torch.zeros_like(q), rtol=0,
+                               atol=5 * math.sqrt(largest / draws))
+    torch.testing.assert_close(forgotten.mT @ forgotten / draws, predicted, rtol=0,
+                               atol=5 * largest.item() * math.sqrt(2 / draws))
+
+
+def test_a_redrawing_victim_leaves_the_attacker_the_predicted_mean_error():
+    d, draws, turns, elsewhere, spectrum = 3, 4000, 40, 0.75, torch.tensor([0.2, 0.6, 1.8])
+    w, u = normal(d, seed=0), normal(d, seed=1)
+    prompt = attack_prompt(normal(d, seed=2), ETA, w, d, elsewhere=elsewhere, generator=generator(3))
+    attacker, across = GradientAgent(prompt, ETA), GradientAgent(prompt, ETA).affine()[0] / (1 - ETA * elsewhere)
+
+    class Redrawing:
+        target, random = u, generator(4)
+
+        def __call__(self, message):
+            rotation, _ = torch.linalg.qr(torch.randn(draws, d, d, generator=self.random, dtype=torch.float64))
+            return message - ETA * apply(rotation * spectrum.unsqueeze(-2) @ rotation.mT, message - u)
+
+    errors = interact([attacker, Redrawing()], w, turns).by_agent(0)[:, -1] - w
+    a, b = 1 - ETA * elsewhere, 1 - ETA * spectrum.mean().item()
+    scatter = errors.std(0).amax().item() / math.sqrt(draws)
+    torch.testing.assert_close(errors.mean(0), a * (1 - b) / (1 - a * b) * across @ (u - w), rtol=0,
+                               atol=4 * scatter)
+    assert scatter < 0.005
+
+
 def test_winner_names_each_element_of_a_batch():
     step_one_shot, blind, slow = 1 / ETA, 0.0, 0.5
     gap = torch.tensor([1.0, 0.0], dtype=torch.float64)

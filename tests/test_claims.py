@@ -35,7 +35,8 @@ def execute(folder, shown, *ids):
     for claim in ids:
         record(claim, predicted=1, measured=1, tolerance=0.1)
     outputs = [{"output_type": "display_data", "metadata": {}, "data": data} for data in shown]
-    cells = [{"cell_type": "markdown", "source": "Prose."}, {"cell_type": "code", "source": "", "outputs": outputs}]
+    cells = [{"cell_type": "markdown", "source": "Prose."},
+             {"cell_type": "code", "source": "", "outputs": outputs}]
     (folder / "chapter.ipynb").write_text(json.dumps({"cells": cells}), encoding="utf-8")
     shown.clear()
 

@@ -19,7 +19,8 @@ def glue(name: str, value: object, spec: str = ".2g") -> None:
         spec: format specification of a number; powers of ten are set as such.
     """
     text = value if isinstance(value, str) else readable(float(value), spec)
-    display({"application/papermill.record/text/plain": text}, raw=True,
+    # Quoted, since the page would read 2,000 as a pair of numbers and 2.00 as 2.0.
+    display({"application/papermill.record/text/plain": repr(text)}, raw=True,
             metadata={"scrapbook": {"name": name, "mime_prefix": "application/papermill.record/"}})
 
 
