@@ -60,9 +60,11 @@ serve: ## serve the built book on loopback (PORT=8000)
 	@test -f $(SITE)/index.html || { echo "No book at $(SITE): make book PROFILE=$(PROFILE) builds it"; exit 2; }
 	$(PYTHON) -m http.server --bind 127.0.0.1 --directory $(SITE) $(PORT)
 
+lab: export JUPYTER_CONFIG_DIR := $(CURDIR)/_build/jupyter
 lab: $(READY) ## open the chapters as notebooks in JupyterLab
-	.venv/bin/jupyter lab --notebook-dir=book \
-	  --LabApp.default_setting_overrides='{"@jupyterlab/docmanager-extension:plugin": {"defaultViewers": {"markdown": "Jupytext Notebook", "myst": "Jupytext Notebook"}}}'
+	@mkdir -p $(JUPYTER_CONFIG_DIR)/labconfig
+	.venv/bin/jupytext-config set-default-viewer
+	.venv/bin/jupyter lab --notebook-dir=book $(if $(filter 0,$(shell id -u)),--allow-root)
 
 lock: ## write requirements.lock anew from pyproject.toml
 	rm -rf _build/lock && $(PYTHON) -m venv _build/lock
