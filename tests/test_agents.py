@@ -5,7 +5,8 @@ import math
 import pytest
 import torch
 
-from agent_dynamics.agents import GradientAgent
+from agent_dynamics.agents import GradientAgent, Repeated
+from agent_dynamics.lsa import LSAAgent, gradient_descent_weights
 from agent_dynamics.prompts import Prompt
 
 
@@ -73,3 +74,15 @@ def test_lone_agent_converges_iff_its_step_is_stable(share):
         message = agent(message)
     reached = (message - lone.target).norm() < 1e-6 * lone.target.norm()
     assert bool(reached) == (share < 1)
+
+
+def test_a_repeated_agent_takes_its_steps_and_says_their_affine_map(prompt):
+    repeated = Repeated(LSAAgent(gradient_descent_weights(3, 0.1), prompt), 3)
+    whole = GradientAgent(prompt, 0.1, steps=3)
+    message = normal(2, 3, seed=2)
+    torch.testing.assert_close(repeated(message), whole(message), rtol=1e-12, atol=1e-13)
+    for part, expected in zip(repeated.affine(), whole.affine(), strict=True):
+        torch.testing.assert_close(part, expected, rtol=1e-12, atol=1e-13)
+    assert torch.equal(repeated.target, prompt.target)
+    with pytest.raises(ValueError, match="steps was 0; it must be an integer of at least 1"):
+        Repeated(whole, 0)

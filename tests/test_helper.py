@@ -91,6 +91,27 @@ def test_a_hessian_off_by_a_factor_leaves_that_much_of_a_plain_step(seed, d, kap
     torch.testing.assert_close(error[1:], (1 - 1 / c) * error[:-1] @ A.mT, rtol=0, atol=1e-10)
 
 
+@given(seed=seeds, d=st.integers(2, 6), kappa=st.floats(1, 100), share=st.floats(0.01, 0.95),
+       damping=st.sampled_from([0.0, 0.01, 1.0]))
+def test_a_noisy_estimate_contracts_within_the_bound(seed, d, kappa, share, damping):
+    main = main_agent(d, kappa, seed)
+    S, inputs, prompt = main.prompt.covariance, helper_inputs(d, seed), main.prompt
+    s_min = torch.linalg.eigvalsh(S)[0].item()
+    noise = normal(d, d, seed=seed + 4)
+    noise = noise + noise.mT
+    # Half of the draws are the worst case: noise that lowers the smallest eigenvalue.
+    if seed % 2:
+        lowest = torch.linalg.eigh(S).eigenvectors[:, 0]
+        noise = -torch.outer(lowest, lowest)
+    size = share * s_min
+    estimate = S + size * noise / torch.linalg.matrix_norm(noise, ord=2)
+    knowledge = (gradient_actor, prompt.gradient, lambda w: estimate)
+    helper = DampedNewtonHelper(inputs, *knowledge, damping=damping) if damping else NewtonHelper(inputs, *knowledge)
+    error = torch.linalg.vector_norm(errors(interact([main, helper], normal(d, seed=seed + 3), turns=5), main), dim=-1)
+    bound = (damping + size) / (damping + s_min - size)
+    assert (error[1:] <= bound * error[:-1] + 1e-9 * (1 + bound)).all()
+
+
 @pytest.mark.parametrize("actor", [gradient_actor, lsa_actor])
 @pytest.mark.parametrize("knows_the_main_agent", [True, False])
 def test_a_blind_helper_moves_messages_in_the_range_of_its_geometry_alone(actor, knows_the_main_agent):

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent_dynamics.agents import GradientAgent
-from agent_dynamics.interaction import interact, settle
+from agent_dynamics.interaction import Protocol, interact, settle
 from agent_dynamics.prompts import Prompt
 
 
@@ -91,3 +91,58 @@ def test_error_recursion_over_random_pairs(seed, d, step_size):
     push = A @ (gap - B @ gap)
     expected = errors[:-1] @ (A @ B).mT + push
     torch.testing.assert_close(errors[1:], expected, rtol=1e-9, atol=1e-9 * errors.abs().max().item())
+
+
+@pytest.mark.parametrize("simultaneous", [False, True])
+def test_a_protocol_repeats_steps_adds_noise_then_rounds(simultaneous):
+    agents, start = [agent(seed, 2) for seed in range(3)], normal(3, seed=9)
+    protocol = Protocol((1, 2, 3), simultaneous=simultaneous, noise=0.3, digits=2)
+    run = interact(agents, start, 3, protocol, generator=torch.Generator().manual_seed(5))
+    random, message, expected = torch.Generator().manual_seed(5), start, []
+    for _ in range(3):
+        replies = []
+        for steps, each in zip((1, 2, 3), agents, strict=True):
+            reply = message
+            for _ in range(steps):
+                reply = each(reply)
+            reply = reply + 0.3 * torch.randn(2, 3, generator=random, dtype=torch.float64)
+            replies.append((100 * reply).round() / 100)
+            if not simultaneous:
+                message = replies[-1]
+        expected += replies
+        if simultaneous:
+            message = torch.stack(replies).mean(0)
+    torch.testing.assert_close(run.messages[:, 1:], torch.stack(expected, dim=1), rtol=0, atol=1e-14)
+    assert torch.equal(run.messages[:, 0], start.expand(2, 3))
+
+
+def test_agents_redrawn_each_turn_act_in_their_turn():
+    turns = [[agent(10 * turn), agent(10 * turn + 1)] for turn in range(4)]
+    drawn, start = [], normal(3, seed=9)
+
+    def draw(turn):
+        drawn.append(turn)
+        return turns[turn]
+
+    run = interact(draw, start, 4)
+    expected, message = [start], start
+    for pair in turns:
+        for each in pair:
+            message = each(message)
+            expected.append(message)
+    assert torch.equal(run.messages, torch.stack(expected))
+    assert drawn == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize(("make", "message"), [
+    (lambda: Protocol(0), "steps was 0; it must be an integer of at least 1"),
+    (lambda: Protocol((1, 0)), "steps was 0"),
+    (lambda: Protocol(noise=-1.0), "noise was -1.0; it must be at least 0"),
+    (lambda: Protocol(digits=-1), "digits was -1; it must be an integer of at least 0"),
+    (lambda: interact([agent(0)], torch.zeros(3), 1, Protocol((1, 2))),
+     r"steps was \(1, 2\) for 1 agents; it must be one number, or one for each agent"),
+    (lambda: interact([agent(0)], torch.zeros(3), 1, Protocol(noise=1.0)), "generator was None"),
+])
+def test_a_bad_protocol_is_named(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent_dynamics.prompts import Prompt, prompt_with_covariance, random_covariance, target_pair
+from agent_dynamics.prompts import Prompt, prompt_with_covariance, random_covariance, target_pair, turned_covariance
 
 SEEDS = st.integers(0, 2**32 - 1)
 RANKS = st.integers(1, 8).flatmap(lambda d: st.tuples(st.just(d), st.integers(0, d)))
@@ -57,6 +57,30 @@ def test_random_covariance_takes_a_condition_number_and_size_for_each_of_a_batch
     eigenvalues = torch.linalg.eigvalsh(s)
     torch.testing.assert_close(eigenvalues[:, -1], largest, rtol=1e-13, atol=0)
     torch.testing.assert_close(eigenvalues[:, -1] / eigenvalues[:, 0], condition, rtol=1e-12, atol=0)
+
+
+@settings(max_examples=50)
+@given(seed=SEEDS, d=st.integers(2, 8), condition=st.floats(1.5, 1e4), angle=st.floats(0, math.pi / 2))
+def test_turned_covariance_keeps_the_spectrum_and_turns_paired_eigenvectors(seed, d, condition, angle):
+    s = random_covariance(d, condition, shape=(3,), generator=generator(seed))
+    eigenvalues, vectors = torch.linalg.eigh(s)
+    turned = turned_covariance(s, angle)
+    torch.testing.assert_close(torch.linalg.eigvalsh(turned), eigenvalues, rtol=0, atol=1e-13)
+    for i in range(d):  # seen along W's eigenvector i, U's geometry mixes the eigenvalues i and d - 1 - i
+        v = vectors[..., i:i + 1]
+        mixed = math.cos(angle) ** 2 * eigenvalues[..., i] + math.sin(angle) ** 2 * eigenvalues[..., d - 1 - i]
+        torch.testing.assert_close((v.mT @ turned @ v)[..., 0, 0], mixed, rtol=0, atol=1e-13)
+
+
+def test_turned_covariance_takes_an_angle_for_each_of_a_batch_and_names_bad_ones():
+    s = random_covariance(3, 10.0, generator=generator())
+    angles = torch.tensor([0.0, 0.3, math.pi / 2], dtype=torch.float64)
+    for turned, angle in zip(turned_covariance(s, angles), angles):
+        torch.testing.assert_close(turned, turned_covariance(s, angle), rtol=0, atol=1e-15)
+    with pytest.raises(ValueError, match="angle was 2 to 2; it must be between 0 and pi / 2"):
+        turned_covariance(s, 2.0)
+    with pytest.raises(ValueError, match="covariance was asymmetric"):
+        turned_covariance(normal(3, 3), 0.1)
 
 
 @settings(max_examples=100)

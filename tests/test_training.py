@@ -12,7 +12,7 @@ from agent_dynamics import training
 from agent_dynamics.agents import GradientAgent
 from agent_dynamics.lsa import gradient_descent_weights
 from agent_dynamics.prompts import Prompt
-from agent_dynamics.training import TrainedLSA, TrainingConfig, operator_error, train_lsa
+from agent_dynamics.training import TrainedLSA, TrainingConfig, cached_lsa, operator_error, train_lsa
 
 SMALL = TrainingConfig(dimension=2, seed=1, examples=4, batch_size=8, steps=120, evaluate_every=10)
 
@@ -35,8 +35,9 @@ def finished() -> TrainedLSA:
     return train_lsa(SMALL)
 
 
-def test_training_recovers_the_gradient_step_whatever_the_history_and_stops_there():
-    config = TrainingConfig(dimension=5, seed=0)
+@pytest.mark.parametrize("condition_number", [1.0, 100.0])
+def test_training_recovers_the_gradient_step_whatever_the_history_and_stops_there(condition_number):
+    config = TrainingConfig(dimension=5, seed=0, condition_number=condition_number)
     run = train_lsa(config)
     prompt = Prompt(normal(50, 12, 5, seed=1), normal(50, 5, seed=2))
     assert operator_error(run.model, prompt, config.step_size).max() <= 1e-10
@@ -166,6 +167,28 @@ def test_training_moments_have_the_wishart_mean_and_variance():
     assert (schur.abs() <= 1e-9 * gram[:, d, d]).all()
 
 
+def test_ill_conditioned_training_examples_have_the_moments_of_their_covariances():
+    config, draws = TrainingConfig(dimension=3, seed=0, examples=5, condition_number=100.0), 50_000
+    spectrum = torch.tensor([0.01, 0.1, 1.0], dtype=torch.float64)
+    # E S = mean(spectrum) I over orientations, E tr S^2 = (1 + 1/n) tr Sigma^2 + (tr Sigma)^2 / n of a Wishart matrix
+    square = (1 + 1 / 5) * spectrum.square().sum() + spectrum.sum().square() / 5
+    trained = training._token_moments(config, draws, np.random.default_rng(0))[:, :3, :3]
+    validation = torch.cat([training._validation_prompts(replace(config, seed=seed)).covariance for seed in range(50)])
+    for s in (trained, validation):
+        for sample, expected in ((s, spectrum.mean() * torch.eye(3, dtype=torch.float64)),
+                                 (s.square().sum((-2, -1)), square)):
+            assert ((sample.mean(0) - expected).abs() <= 5 * sample.std(0) / math.sqrt(len(s))).all()
+
+
+def test_a_cached_layer_is_trained_once(monkeypatch, tmp_path, finished):
+    monkeypatch.setenv("AGENT_DYNAMICS_CACHE", str(tmp_path))
+    assert_same_run(cached_lsa(SMALL), finished)
+    monkeypatch.setattr(training, "_train_step", lambda *arguments: pytest.fail("trained again"))
+    assert_same_run(cached_lsa(SMALL), finished)
+    with pytest.raises(pytest.fail.Exception, match="trained again"):
+        cached_lsa(replace(SMALL, condition_number=2.0))
+
+
 def test_gradient_flow_conserves_the_difference_of_squared_norms():
     run = training._Run.start(TrainingConfig(dimension=3, seed=0, learning_rate=0.1))
     with torch.no_grad():
@@ -184,6 +207,9 @@ def test_gradient_flow_conserves_the_difference_of_squared_norms():
     ({"seed": -1}, "seed was -1; it must be an integer of at least 0"),
     ({"seed": 0.5}, "seed was 0.5; it must be an integer"),
     ({"examples": 1}, "examples was 1; it must be at least the dimension 2"),
+    ({"condition_number": 0.5}, "condition_number was 0.5; it must be at least 1"),
+    ({"condition_number": math.nan}, "condition_number was nan; it must be a finite number"),
+    ({"dimension": 1, "condition_number": 2.0}, "condition_number was 2.0; it must be 1 where the dimension is 1"),
     ({"context": -1}, "context was -1"),
     ({"batch_size": 0}, "batch_size was 0"),
     ({"steps": True}, "steps was True; it must be an integer"),

@@ -69,3 +69,35 @@ class GradientAgent:
         a = torch.linalg.matrix_power(identity - self.step_size[..., None, None] * s, self.steps)
         b = ((identity - a) @ self.target.unsqueeze(-1)).squeeze(-1)
         return a, b
+
+
+class Repeated:
+    """An agent that takes several inner steps a turn: T^steps, so A^steps in place of A.
+
+    Args:
+        agent: any affine agent, an LSA one included.
+        steps: inner steps per turn, at least 1.
+
+    Raises:
+        ValueError: fewer than one step.
+    """
+
+    def __init__(self, agent: AffineAgent, steps: int) -> None:
+        self.agent = agent
+        self.steps = _checks.count("steps", steps)
+
+    @property
+    def target(self) -> Tensor:
+        """The agent's target, shape (..., d)."""
+        return self.agent.target
+
+    def __call__(self, message: Tensor) -> Tensor:
+        """The message after the inner steps, shape (..., d)."""
+        for _ in range(self.steps):
+            message = self.agent(message)
+        return message
+
+    def affine(self) -> tuple[Tensor, Tensor]:
+        """(A, b) with agent(v) = A v + b; shapes (..., d, d) and (..., d)."""
+        a, b = self.agent.affine()
+        return torch.linalg.matrix_power(a, self.steps), self(torch.zeros_like(b))

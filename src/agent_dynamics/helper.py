@@ -18,6 +18,7 @@ from . import _checks
 from ._linear import apply
 from .agents import AffineAgent
 from .equilibrium import KERNEL_TOLERANCE
+from .losses import shortened
 from .prompts import Prompt
 
 
@@ -105,6 +106,36 @@ class DampedNewtonHelper(NewtonHelper):
     ) -> None:
         super().__init__(inputs, actor, gradient, hessian)
         self.damping = _checks.finite_number("damping", damping, above=0)
+
+
+class LineSearchedNewtonHelper(NewtonHelper):
+    """A Newton helper that halves its step until it lowers the main agent's loss, where it would overshoot.
+
+    On a strictly convex objective it converges from every start. Near the minimum the whole step is taken.
+
+    Args:
+        inputs, actor, gradient, hessian: as for NewtonHelper.
+        loss: the main agent's loss at w, e.g. `objective.loss`; (..., d) to (...).
+
+    Raises:
+        ValueError: as NewtonHelper.
+    """
+
+    def __init__(
+        self,
+        inputs: Tensor,
+        actor: Callable[[Prompt], AffineAgent],
+        gradient: Callable[[Tensor], Tensor],
+        hessian: Callable[[Tensor], Tensor],
+        *,
+        loss: Callable[[Tensor], Tensor],
+    ) -> None:
+        super().__init__(inputs, actor, gradient, hessian)
+        self._loss = loss
+
+    def _wanted(self, message: Tensor) -> Tensor:
+        step = super()._wanted(message) - message
+        return message + shortened(self._loss, message, self._gradient(message), step)
 
 
 class AndersonHelper(_Helper):

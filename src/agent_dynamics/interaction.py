@@ -1,17 +1,64 @@
-"""The exchange: agents take turns improving one message."""
+"""The exchange: agents improve one message, in turn or by another protocol."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from . import _checks
-from .agents import AffineAgent
+from .agents import AffineAgent, Repeated
 
 ROUNDS_A_CHECK = 100
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How messages are exchanged (theory section 8). Its defaults are the plain alternation.
+
+    Attributes:
+        steps: inner steps per turn, one number for all agents or one for each.
+        simultaneous: whether all agents reply to one message, whose successor is the mean of their replies.
+        noise: standard deviation of Gaussian noise on every entry of every message sent.
+        digits: decimals that every message sent is rounded to, after the noise; None where it is not.
+
+    Raises:
+        ValueError: fewer than one step, negative noise, fewer than 0 digits.
+    """
+
+    steps: int | tuple[int, ...] = 1
+    simultaneous: bool = False
+    noise: float = 0.0
+    digits: int | None = None
+
+    def __post_init__(self) -> None:
+        for steps in self.steps if isinstance(self.steps, tuple) else (self.steps,):
+            _checks.count("steps", steps)
+        if _checks.finite_number("noise", self.noise) < 0:
+            raise _checks.bad("noise", self.noise, "at least 0")
+        if self.digits is not None:
+            _checks.count("digits", self.digits, 0)
+
+    def players(self, agents: Sequence[AffineAgent]) -> list[AffineAgent]:
+        """The agents with their inner steps, as the closed forms of `equilibrium` need them.
+
+        Raises:
+            ValueError: another number of agents than `steps` has entries.
+        """
+        steps = self.steps if isinstance(self.steps, tuple) else (self.steps,) * len(agents)
+        if len(steps) != len(agents):
+            raise _checks.bad("steps", f"{steps} for {len(agents)} agents", "one number, or one for each agent")
+        return [agent if k == 1 else Repeated(agent, k) for agent, k in zip(agents, steps, strict=True)]
+
+    def send(self, message: Tensor, generator: torch.Generator | None) -> Tensor:
+        """A message (..., d) as it arrives: with noise, then rounded."""
+        if self.noise:
+            random = _checks.generator(generator)
+            message = message + self.noise * torch.randn(message.shape, generator=random, dtype=message.dtype,
+                                                         device=message.device)
+        return message if self.digits is None else message.round(decimals=self.digits)
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,29 +86,45 @@ class Trajectory:
         ], dim=-1)
 
 
-def interact(agents: Sequence[AffineAgent], start: Tensor, turns: int) -> Trajectory:
-    """Let agents reply to each other in order, `turns` times round.
+def interact(
+    agents: Sequence[AffineAgent] | Callable[[int], Sequence[AffineAgent]],
+    start: Tensor,
+    turns: int,
+    protocol: Protocol = Protocol(),
+    *,
+    generator: torch.Generator | None = None,
+) -> Trajectory:
+    """Let agents reply to each other in order, `turns` times round, or as another protocol says.
 
     With two agents this is w_{t+1} = T_W(u_t), u_{t+1} = T_U(w_{t+1}), from u_0 = start.
 
     Args:
-        agents: one or more, each acting on the message of the one before.
+        agents: one or more, each acting on the message of the one before; where their prompts are redrawn,
+            a function that returns the agents of a turn, turns counted from 0, with the same targets.
         start: the first message, shape (..., d).
         turns: rounds, at least 1.
+        protocol: what differs from the plain alternation.
+        generator: source of the protocol's noise, where it has any.
 
     Raises:
         ValueError: no agents, a start whose dimension is not the agents' or that is not finite, fewer than
-            one turn.
+            one turn, steps for another number of agents, noise without a generator.
     """
-    message = _start(agents, start)
-    turns = _checks.count("turns", turns)
-    messages = [message]
-    for _ in range(turns):
-        for agent in agents:
-            messages.append(agent(messages[-1]))
+    draw = agents if callable(agents) else lambda turn: agents
+    players = protocol.players(draw(0))
+    message = _start(players, start)
+    messages, targets = [message], tuple(player.target for player in players)
+    for turn in range(_checks.count("turns", turns)):
+        if turn:
+            players = protocol.players(draw(turn))
+        for player in players:
+            messages.append(protocol.send(player(message), generator))
+            if not protocol.simultaneous:
+                message = messages[-1]
+        if protocol.simultaneous:
+            message = sum(messages[-len(players):]) / len(players)
     # The start and the first replies may lack batch dimensions that later agents bring.
-    return Trajectory(torch.stack(torch.broadcast_tensors(*messages), dim=-2),
-                      tuple(agent.target for agent in agents))
+    return Trajectory(torch.stack(torch.broadcast_tensors(*messages), dim=-2), targets)
 
 
 def settle(

@@ -174,6 +174,37 @@ def random_covariance(
     return half @ half.mT
 
 
+def turned_covariance(covariance: Tensor, angle: float | Tensor) -> Tensor:
+    """A covariance with the same spectrum and with eigenvectors turned by an angle.
+
+    The planes of the turn pair the eigenvectors of the largest and the smallest eigenvalue, of the second
+    largest and the second smallest, and so on. So at pi / 2 the spectrum is reversed; between 0 and pi / 2 the
+    two covariances do not commute.
+
+    Args:
+        covariance: S, symmetric positive semi-definite, shape (..., d, d).
+        angle: radians, from 0 to pi / 2; a float or a tensor of shape (...).
+
+    Raises:
+        ValueError: a covariance that is not symmetric positive semi-definite, an angle outside [0, pi / 2].
+    """
+    s = _checks.covariance("covariance", covariance)
+    turn = _checks.real_tensor("angle", angle, like=s)
+    if (turn < 0).any() or (turn > math.pi / 2).any():
+        raise _checks.bad("angle", f"{turn.min().item():g} to {turn.max().item():g}", "between 0 and pi / 2")
+    _checks.broadcast_shapes(covariance=s.shape[:-2], angle=turn.shape)
+    eigenvalues, vectors = torch.linalg.eigh(s)
+    half = s.shape[-1] // 2
+    low, high = vectors[..., :half], vectors[..., -half:].flip(-1)
+    middle = vectors[..., half:s.shape[-1] - half]
+    cosine, sine = turn.cos()[..., None, None], turn.sin()[..., None, None]
+    turned = [cosine * low + sine * high, middle, (cosine * high - sine * low).flip(-1)]
+    batch = torch.broadcast_shapes(s.shape[:-2], turn.shape)
+    turned = torch.cat([part.expand(*batch, *part.shape[-2:]) for part in turned], dim=-1)
+    result = turned * eigenvalues.unsqueeze(-2) @ turned.mT
+    return (result + result.mT) / 2
+
+
 def target_pair(
     d: int,
     angle: float | Tensor,

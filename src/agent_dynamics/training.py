@@ -8,6 +8,7 @@ never learns to ignore its history.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from dataclasses import asdict, dataclass
@@ -21,8 +22,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from . import _checks
+from .cache import cache_folder
 from .lsa import LinearSelfAttention, LSAAgent
-from .prompts import Prompt
+from .prompts import Prompt, random_covariance
 
 VALIDATION_PROMPTS = 64
 
@@ -36,6 +38,9 @@ class TrainingConfig:
         seed: seed of the initial weights and of every training example.
         step_size: eta of the gradient step to learn.
         examples: n, Gaussian examples a prompt, at least d.
+        condition_number: of the covariance that the examples are drawn with, at least 1. Its eigenvalues run
+            geometrically from 1 / condition_number to 1, and every prompt turns it at random. At 1, and
+            always where d = 1, it is the identity.
         context: the most earlier messages that a training context holds.
         value_scale, query_scale: standard deviations of the initial entries of V and of Q. Unequal ones
             train fastest: the answer is bilinear in V and Q, so gradient flow keeps ||V||^2 - ||Q||^2,
@@ -52,6 +57,7 @@ class TrainingConfig:
     seed: int
     step_size: float = 0.4
     examples: int = 20
+    condition_number: float = 1.0
     context: int = 3
     value_scale: float = 0.02
     query_scale: float = 0.5
@@ -70,6 +76,10 @@ class TrainingConfig:
             _checks.finite_number(name, getattr(self, name), above=0)
         if self.examples < self.dimension:
             raise _checks.bad("examples", self.examples, f"at least the dimension {self.dimension}")
+        if _checks.finite_number("condition_number", self.condition_number) < 1:
+            raise _checks.bad("condition_number", self.condition_number, "at least 1")
+        if self.dimension == 1 and self.condition_number != 1:
+            raise _checks.bad("condition_number", self.condition_number, "1 where the dimension is 1")
 
 
 @dataclass(frozen=True)
@@ -169,6 +179,12 @@ def train_lsa(config: TrainingConfig, *, checkpoint: str | Path | None = None) -
     return TrainedLSA(run.model, config, run.history)
 
 
+def cached_lsa(config: TrainingConfig) -> TrainedLSA:
+    """`train_lsa(config)`, kept in `cache.cache_folder()`: a layer is trained once, and a later call reads it."""
+    name = hashlib.sha256(repr(config).encode()).hexdigest()[:16]
+    return train_lsa(config, checkpoint=cache_folder() / "layers" / f"{name}.safetensors")
+
+
 class _Run:
     """The whole state of a training run: what a checkpoint holds."""
 
@@ -220,16 +236,25 @@ def _train_step(run: _Run, config: TrainingConfig) -> float:
 def _token_moments(config: TrainingConfig, batch: int, random: np.random.Generator) -> Tensor:
     """Moments [X y]'[X y] / n of prompts with Gaussian examples and targets, without drawing the examples.
 
-    X'X of n Gaussian examples is a Wishart matrix, drawn by Bartlett's decomposition: its Cholesky factor
+    X'X of n standard Gaussian examples is a Wishart matrix, drawn by Bartlett's decomposition: its Cholesky factor
     has independent entries, chi on the diagonal and normal below. So no cost grows with n.
     """
     d, n = config.dimension, config.examples
     factor = np.tril(random.standard_normal((batch, d, d)), -1)
     factor[:, range(d), range(d)] = np.sqrt(random.chisquare(n - np.arange(d), (batch, d)))
+    if config.condition_number > 1:
+        orientation = torch.Generator().manual_seed(int(random.integers(2**63)))
+        factor = _covariance_factors(config, batch, orientation).numpy() @ factor
     s = factor @ factor.transpose(0, 2, 1) / n
     lift = np.concatenate([np.broadcast_to(np.eye(d), (batch, d, d)),
                            random.standard_normal((batch, d, 1))], axis=2)  # (x; y) = [I t]' x
     return torch.from_numpy(lift.transpose(0, 2, 1) @ s @ lift)
+
+
+def _covariance_factors(config: TrainingConfig, batch: int, random: torch.Generator) -> Tensor:
+    """Factors C of the examples' covariances C C', shape (batch, d, d)."""
+    covariance = random_covariance(config.dimension, config.condition_number, shape=(batch,), generator=random)
+    return torch.linalg.cholesky(covariance)
 
 
 def _validation_prompts(config: TrainingConfig) -> Prompt:
@@ -238,6 +263,8 @@ def _validation_prompts(config: TrainingConfig) -> Prompt:
     shape = (VALIDATION_PROMPTS, config.examples, config.dimension)
     inputs = torch.randn(*shape, generator=random, dtype=torch.float64)
     targets = torch.randn(VALIDATION_PROMPTS, config.dimension, generator=random, dtype=torch.float64)
+    if config.condition_number > 1:
+        inputs = inputs @ _covariance_factors(config, VALIDATION_PROMPTS, random).mT
     return Prompt(inputs, targets)
 
 
@@ -249,7 +276,8 @@ def _write(path: Path, run: _Run, config: TrainingConfig) -> None:
             tensors |= {f"optimizer.{index}.{name}": value for name, value in state.items()}
     metadata = {"config": json.dumps(asdict(config)), "step": str(run.step)}
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".part")  # renamed when whole: a kill leaves the old file
+    # Renamed when whole: a kill leaves the old file. Two processes that train the same layer use two names.
+    partial = path.with_name(f"{path.name}.{os.getpid()}.part")
     safetensors.torch.save_file(tensors, partial, metadata=metadata)
     os.replace(partial, path)
 

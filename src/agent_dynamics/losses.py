@@ -1,0 +1,243 @@
+"""Objectives that are not quadratic, and agents that take their gradient steps (theory section 9).
+
+An objective is the mean over a prompt's examples of a convex function of the score m_i = x_i'v and the label:
+
+* `LogisticLoss`, log(1 + e^m) - y m for labels y in [0, 1], probabilities;
+* `HuberLoss`, r^2 / 2 for |r| <= delta and delta (|r| - delta / 2) beyond, with the residual r = m - y;
+* `LogCoshLoss`, log cosh r.
+
+With slopes phi'_i and curvatures phi''_i of the function at the scores, the gradient is X' phi' / n and the Hessian
+X' diag(phi'') X / n. All arrays are batches: leading dimensions are free and broadcast.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import cached_property
+
+import torch
+from torch import Tensor
+from torch.linalg import vector_norm
+from torch.nn.functional import softplus
+
+from . import _checks
+from ._linear import apply
+from .agents import GradientAgent
+from .prompts import Prompt
+
+NEWTON_STEPS = 200
+HALVINGS = 60  # of a step that overshoots
+FLAT = 1e-10  # curvature below this, relative to that of the squares, means that no minimiser is unique
+
+
+def shortened(loss: Callable[[Tensor], Tensor], v: Tensor, gradient: Tensor, step: Tensor) -> Tensor:
+    """The first of a step, its half, its quarter, ... that lowers the loss by Armijo's rule, up to rounding.
+
+    Armijo's rule asks for a ten-thousandth of the fall that the slope promises.
+
+    Args:
+        loss: (..., d) to (...).
+        v: where the step begins, shape (..., d).
+        gradient: of the loss at v, shape (..., d).
+        step: a direction of descent, shape (..., d).
+    """
+    slope, before = (gradient * step).sum(-1), loss(v)
+    share = torch.ones_like(slope)
+    for _ in range(HALVINGS):
+        bound = before + 1e-4 * share * slope + 4 * torch.finfo(v.dtype).eps * before.abs()
+        fails = ~(loss(v + share.unsqueeze(-1) * step) <= bound)
+        if not fails.any():
+            break
+        share = torch.where(fails, share / 2, share)
+    return share.unsqueeze(-1) * step
+
+
+class _Loss:
+    """What all objectives share.
+
+    Args:
+        inputs: examples X, shape (..., n, d), one example a row.
+        labels: labels y, shape (..., n).
+
+    Raises:
+        ValueError: shapes that do not match, or entries that are not finite.
+    """
+
+    def __init__(self, inputs: Tensor, labels: Tensor) -> None:
+        self.inputs = _checks.real_tensor("inputs", inputs)
+        if self.inputs.ndim < 2 or 0 in self.inputs.shape[-2:]:
+            raise _checks.bad("inputs", f"of shape {tuple(self.inputs.shape)}",
+                              "of shape (..., n, d) with n and d at least 1")
+        labels = _checks.real_tensor("labels", labels, like=self.inputs)
+        self.labels = _checks.last_dimension("labels", labels, self.inputs.shape[-2])
+        _checks.broadcast_shapes(inputs=self.inputs.shape[:-2], labels=self.labels.shape[:-1])
+
+    def loss(self, v: Tensor) -> Tensor:
+        """L(v) for messages v (..., d); shape (...)."""
+        return self._value(self._scores(v)).mean(-1)
+
+    def gradient(self, v: Tensor) -> Tensor:
+        """grad L(v) for messages v (..., d); shape (..., d)."""
+        return apply(self.inputs.mT, self._slope(self._scores(v))) / self.inputs.shape[-2]
+
+    def hessian(self, v: Tensor) -> Tensor:
+        """The Hessian of L at messages v (..., d); shape (..., d, d)."""
+        weighted = self._curvature(self._scores(v)).unsqueeze(-1) * self.inputs
+        return self.inputs.mT @ weighted / self.inputs.shape[-2]
+
+    @cached_property
+    def minimiser(self) -> Tensor:
+        """The point of least loss, shape (..., d), by Newton steps with a line search.
+
+        Raises:
+            ValueError: an objective without a unique minimiser of positive curvature, such as a logistic one
+                whose labels a plane separates, or inputs that do not span all directions.
+        """
+        n, d = self.inputs.shape[-2:]
+        batch = torch.broadcast_shapes(self.inputs.shape[:-2], self.labels.shape[:-1])
+        v = self.inputs.new_zeros(*batch, d)
+        identity = torch.eye(d, dtype=v.dtype, device=v.device)
+        eps = torch.finfo(v.dtype).eps
+        scale = torch.linalg.matrix_norm(self.inputs, 2) / math.sqrt(n)
+        labels = vector_norm(self.labels, dim=-1) / math.sqrt(n)
+        for _ in range(NEWTON_STEPS):
+            gradient = self.gradient(v)
+            size = vector_norm(gradient, dim=-1)
+            rounding = 16 * eps * scale * (scale * vector_norm(v, dim=-1) + labels)
+            if (size <= rounding).all():
+                break
+            # Damping by the gradient's size needs no curvature far away and vanishes at the minimum.
+            curvature = self.hessian(v) + (size + eps * scale.square())[..., None, None] * identity
+            step = -torch.linalg.solve(curvature, gradient.unsqueeze(-1)).squeeze(-1)
+            v = v + shortened(self.loss, v, gradient, step)
+        lowest = torch.linalg.eigvalsh(self.hessian(v))[..., 0] / scale.square()
+        if not (lowest > FLAT).all():
+            raise _checks.bad("inputs and labels", f"an objective that is flat (relative curvature "
+                              f"{lowest.min().item():.2g}) where it is least", "one with a unique minimiser")
+        return v
+
+    def local_prompt(self) -> Prompt:
+        """The prompt whose quadratic objective is the second-order model of this one at its minimiser.
+
+        Its examples are x_i sqrt(phi''_i), so that its covariance is the Hessian there.
+        """
+        weights = self._curvature(self._scores(self.minimiser)).sqrt()
+        return Prompt(weights.unsqueeze(-1) * self.inputs, self.minimiser)
+
+    def _scores(self, v: Tensor) -> Tensor:
+        return apply(self.inputs, _checks.last_dimension("v", v, self.inputs.shape[-1]))
+
+    def _value(self, scores: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def _slope(self, scores: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def _curvature(self, scores: Tensor) -> Tensor:
+        raise NotImplementedError
+
+
+class LogisticLoss(_Loss):
+    """Mean of log(1 + e^m) - y m. Labels y = 1 / (1 + e^{-X t}) make t the minimiser.
+
+    Args:
+        inputs: examples X, shape (..., n, d).
+        labels: probabilities y in [0, 1], shape (..., n).
+
+    Raises:
+        ValueError: as all objectives, and labels outside [0, 1].
+    """
+
+    def __init__(self, inputs: Tensor, labels: Tensor) -> None:
+        super().__init__(inputs, labels)
+        if (self.labels < 0).any() or (self.labels > 1).any():
+            raise _checks.bad("labels", f"from {self.labels.min().item():g} to {self.labels.max().item():g}",
+                              "between 0 and 1")
+
+    def _value(self, scores: Tensor) -> Tensor:
+        return softplus(scores) - self.labels * scores
+
+    def _slope(self, scores: Tensor) -> Tensor:
+        return scores.sigmoid() - self.labels
+
+    def _curvature(self, scores: Tensor) -> Tensor:
+        return scores.sigmoid() * (-scores).sigmoid()
+
+
+class HuberLoss(_Loss):
+    """Mean of r^2 / 2 where |r| <= delta, and of delta (|r| - delta / 2) beyond.
+
+    Args:
+        inputs: examples X, shape (..., n, d).
+        labels: labels y, shape (..., n).
+        delta: the residual where the loss turns from a square to a line, positive.
+
+    Raises:
+        ValueError: as all objectives, and a delta that is not a positive finite number.
+    """
+
+    def __init__(self, inputs: Tensor, labels: Tensor, delta: float = 1.0) -> None:
+        super().__init__(inputs, labels)
+        self.delta = _checks.finite_number("delta", delta, above=0)
+
+    def _value(self, scores: Tensor) -> Tensor:
+        size = (scores - self.labels).abs()
+        return torch.where(size <= self.delta, size.square() / 2, self.delta * (size - self.delta / 2))
+
+    def _slope(self, scores: Tensor) -> Tensor:
+        return (scores - self.labels).clamp(-self.delta, self.delta)
+
+    def _curvature(self, scores: Tensor) -> Tensor:
+        return ((scores - self.labels).abs() <= self.delta).to(scores.dtype)
+
+
+class LogCoshLoss(_Loss):
+    """Mean of log cosh r: a square near zero, a line far away, smooth between.
+
+    Args:
+        inputs: examples X, shape (..., n, d).
+        labels: labels y, shape (..., n).
+
+    Raises:
+        ValueError: as all objectives.
+    """
+
+    def _value(self, scores: Tensor) -> Tensor:
+        size = (scores - self.labels).abs()
+        return size + torch.log1p(torch.exp(-2 * size)) - math.log(2)
+
+    def _slope(self, scores: Tensor) -> Tensor:
+        return (scores - self.labels).tanh()
+
+    def _curvature(self, scores: Tensor) -> Tensor:
+        return (scores - self.labels).cosh().pow(-2)
+
+
+class ObjectiveAgent:
+    """An agent whose turn is one gradient step v - eta grad L(v) on an objective of this module.
+
+    Args:
+        objective: the agent's own objective.
+        step_size: eta, positive; a float, or a tensor of the objective's leading shape.
+
+    Raises:
+        ValueError: a step size that is not positive and finite.
+    """
+
+    def __init__(self, objective: _Loss, step_size: float | Tensor) -> None:
+        self.objective = objective
+        self.step_size = _checks.positive("step_size", step_size, like=objective.inputs)
+
+    @property
+    def target(self) -> Tensor:
+        """The objective's minimiser, shape (..., d)."""
+        return self.objective.minimiser
+
+    def __call__(self, message: Tensor) -> Tensor:
+        """The message after one gradient step, shape (..., d)."""
+        return message - self.step_size.unsqueeze(-1) * self.objective.gradient(message)
+
+    def linearised(self) -> GradientAgent:
+        """The affine agent that agrees with this one to first order at its target."""
+        return GradientAgent(self.objective.local_prompt(), self.step_size)
