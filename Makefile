@@ -47,7 +47,7 @@ chapter: $(READY) ## execute and build one chapter (CHAPTER=02)
 	 cp -r $(SOURCE)/$$name.ipynb $(SOURCE)/figures book/references.bib book/_static $(BUILD)/chapter-$$name/source/ 2>/dev/null || true; \
 	 printf 'format: jb-book\nroot: %s\n' $$name > $(BUILD)/chapter-$$name/_toc.yml; \
 	 PYTHONPATH=book/_extensions EDITION="$(PROFILE) profile" .venv/bin/jupyter-book build -qq --path-output $(BUILD)/chapter-$$name \
-	   --config _config.yml --toc $(CURDIR)/$(BUILD)/chapter-$$name/_toc.yml $(BUILD)/chapter-$$name/source; \
+	   --config _config.yml --toc $(CURDIR)/$(BUILD)/chapter-$$name/_toc.yml $(BUILD)/chapter-$$name/source > $(BUILD)/chapter-$$name/jupyter-book.log; \
 	 echo "$(BUILD)/chapter-$$name/_build/html/$$name.html"
 
 test: $(READY) ## run the tests of the package and of the sources
@@ -115,7 +115,7 @@ $(SITE)/index.html: $(NOTEBOOKS) $(COPIED) _config.yml _toc.yml $(wildcard book/
 	@echo "building the site"
 	@rm -rf $(BUILD)/new
 	@PYTHONPATH=book/_extensions EDITION="$(PROFILE) profile, revision $$(git describe --always --dirty 2>/dev/null || echo unknown)" \
-	 .venv/bin/jupyter-book build -W -n --keep-going --quiet --path-output $(BUILD)/new --config _config.yml --toc $(abspath _toc.yml) $(SOURCE)
+	 .venv/bin/jupyter-book build -W -n --keep-going --quiet --path-output $(BUILD)/new --config _config.yml --toc $(abspath _toc.yml) $(SOURCE) > $(BUILD)/jupyter-book.log
 	@rm -rf $(SITE) && mv $(BUILD)/new/_build/html $(SITE) && touch $@
 
 .PHONY: help book chapter test test-site serve lab lock picture clean

@@ -110,7 +110,7 @@ def test_the_ledger_shows_every_claim_with_its_verdict(build, shown):
     execute(build, shown, *ledger())
     show_ledger()
     page = "\n".join(data["text/markdown"] for data in shown)
-    assert page.count("**holds**") == len(ledger())
+    assert page.count("**Holds**") == len(ledger())
     for claim in ledger().values():
         assert f"`{claim.id}`" in page and claim.statement in page and f"[](/{claim.chapter})" in page
 
@@ -118,5 +118,5 @@ def test_the_ledger_shows_every_claim_with_its_verdict(build, shown):
 def test_outside_a_build_the_ledger_shows_the_claims_alone(shown):
     show_ledger()
     page = "\n".join(data["text/markdown"] for data in shown)
-    assert page.count("not run") == len(ledger())
+    assert page.count("Not run") == len(ledger())
     assert "{prf:ref}" not in page and "](/" not in page

@@ -145,8 +145,8 @@ def show_ledger() -> None:
 
 def _line(claim: Claim, verdict: Verdict | None, *, linked: bool) -> str:
     theorem = f" ({{prf:ref}}`{claim.theorem}`)" if claim.theorem and linked else ""
-    result = "not run" if verdict is None else f"{_comparison(verdict)}: **{_word(verdict)}**"
-    return f"- `{claim.id}` ({claim.source}){theorem}: {claim.statement}\n  {result}."
+    result = "Not run" if verdict is None else f"**{_word(verdict).capitalize()}**: {_comparison(verdict)}"
+    return f"- `{claim.id}` ({claim.source}){theorem}: {claim.statement}\\\n  {result}."
 
 
 def _word(verdict: Verdict) -> str:
