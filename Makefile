@@ -34,9 +34,9 @@ help: ## list the doors
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
 
 book: $(READY) ## execute every chapter and build the site (PROFILE=fast for small parameters)
-	@$(MAKE) --no-print-directory --output-sync=target -j$(JOBS) $(SITE)/index.html PROFILE=$(PROFILE)
+	@$(MAKE) --no-print-directory $(if $(filter output-sync,$(.FEATURES)),--output-sync=target) -j$(JOBS) $(SITE)/index.html PROFILE=$(PROFILE)
 	@.venv/bin/python book/_extensions/execution_times.py $(SOURCE)
-	@echo "The book, $(PROFILE) profile: $(SITE)/index.html (make serve opens it on loopback)"
+	@echo "The book, $(PROFILE) profile: $(SITE)/index.html (make serve PROFILE=$(PROFILE) shows it on loopback)"
 
 chapter: $(READY) ## execute and build one chapter (CHAPTER=02)
 	@test -n "$(CHAPTER)" || { echo "CHAPTER was empty; it must be the start of a file name in book/, as in CHAPTER=02"; exit 2; }
@@ -47,7 +47,7 @@ chapter: $(READY) ## execute and build one chapter (CHAPTER=02)
 	 cp -r $(SOURCE)/$$name.ipynb $(SOURCE)/figures book/references.bib book/_static $(BUILD)/chapter-$$name/source/ 2>/dev/null || true; \
 	 printf 'format: jb-book\nroot: %s\n' $$name > $(BUILD)/chapter-$$name/_toc.yml; \
 	 PYTHONPATH=book/_extensions EDITION="$(PROFILE) profile" .venv/bin/jupyter-book build -qq --path-output $(BUILD)/chapter-$$name \
-	   --config _config.yml --toc $(CURDIR)/$(BUILD)/chapter-$$name/_toc.yml $(BUILD)/chapter-$$name/source > $(BUILD)/chapter-$$name/jupyter-book.log; \
+	   --config _config.yml --toc "$(CURDIR)/$(BUILD)/chapter-$$name/_toc.yml" $(BUILD)/chapter-$$name/source > $(BUILD)/chapter-$$name/jupyter-book.log; \
 	 echo "$(BUILD)/chapter-$$name/_build/html/$$name.html"
 
 test: $(READY) ## run the tests of the package and of the sources
@@ -58,11 +58,11 @@ test-site: book ## run the browser tests on the built site (needs Chromium)
 
 serve: ## serve the built book on loopback (PORT=8000)
 	@test -f $(SITE)/index.html || { echo "No book at $(SITE): make book PROFILE=$(PROFILE) builds it"; exit 2; }
-	$(PYTHON) -m http.server --bind 127.0.0.1 --directory $(SITE) $(PORT)
+	.venv/bin/python -m http.server --bind 127.0.0.1 --directory $(SITE) $(PORT)
 
 lab: export JUPYTER_CONFIG_DIR := $(CURDIR)/_build/jupyter
 lab: $(READY) ## open the chapters as notebooks in JupyterLab
-	@mkdir -p $(JUPYTER_CONFIG_DIR)/labconfig
+	@mkdir -p "$(JUPYTER_CONFIG_DIR)/labconfig"
 	.venv/bin/jupytext-config set-default-viewer
 	.venv/bin/jupyter lab --notebook-dir=book $(if $(filter 0,$(shell id -u)),--allow-root)
 
@@ -82,17 +82,19 @@ clean: ## remove everything generated, the environment included
 # torch first and alone: only it comes from its own index.
 $(READY): requirements.lock pyproject.toml
 	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is not installed; the book needs Python 3.11 (or say PYTHON=/its/path)"; exit 2; }
-	@test -x .venv/bin/python || $(PYTHON) -m venv .venv
+	@.venv/bin/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear .venv
 	.venv/bin/pip install --quiet --disable-pip-version-check --no-deps --retries 1 --extra-index-url $(TORCH_INDEX) $$(grep '^torch==' requirements.lock)
 	.venv/bin/pip install --quiet --disable-pip-version-check --requirement requirements.lock
 	.venv/bin/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@MPLCONFIGDIR="$(CURDIR)/_build/matplotlib" .venv/bin/python -c 'import matplotlib.font_manager'
 	@touch $@
 
 # A chapter is executed into a file beside its place and moved there when it is whole.
 $(SOURCE)/%.ipynb: book/%.md $(PACKAGE) | $(READY) $(SOURCE)
 	@echo "executing $*"
 	@.venv/bin/jupytext --quiet --to ipynb --output $(BUILD)/$*.in.ipynb $<
-	@TQDM_DISABLE=1 OMP_NUM_THREADS=1 AGENT_DYNAMICS_BUILD=$(abspath $(SOURCE)) AGENT_DYNAMICS_PROFILE=$(PROFILE) \
+	@TQDM_DISABLE=1 OMP_NUM_THREADS=1 MPLCONFIGDIR="$(CURDIR)/_build/matplotlib" AGENT_DYNAMICS_CACHE="$(CURDIR)/_build/cache" \
+	   AGENT_DYNAMICS_BUILD="$(CURDIR)/$(SOURCE)" AGENT_DYNAMICS_PROFILE=$(PROFILE) \
 	   .venv/bin/papermill --no-progress-bar --no-log-output --log-level ERROR --cwd $(SOURCE) \
 	   $(if $(filter fast,$(PROFILE)),$(if $(wildcard book/$*.fast.yml),-f book/$*.fast.yml)) $(BUILD)/$*.in.ipynb $(BUILD)/$*.part.ipynb \
 	 || { echo "book/$*.md failed: the cell and its traceback stand above"; exit 1; }
@@ -113,9 +115,9 @@ endif
 # The site is built aside and replaces the old one only when it is whole.
 $(SITE)/index.html: $(NOTEBOOKS) $(COPIED) _config.yml _toc.yml $(wildcard book/_extensions/*.py)
 	@echo "building the site"
-	@rm -rf $(BUILD)/new
+	@rm -rf $(BUILD)/new $(filter-out $(NOTEBOOKS),$(wildcard $(SOURCE)/*.ipynb))
 	@PYTHONPATH=book/_extensions EDITION="$(PROFILE) profile, revision $$(git describe --always --dirty 2>/dev/null || echo unknown)" \
-	 .venv/bin/jupyter-book build -W -n --keep-going --quiet --path-output $(BUILD)/new --config _config.yml --toc $(abspath _toc.yml) $(SOURCE) > $(BUILD)/jupyter-book.log
+	 .venv/bin/jupyter-book build -W -n --keep-going --quiet --path-output $(BUILD)/new --config _config.yml --toc "$(CURDIR)/_toc.yml" $(SOURCE) > $(BUILD)/jupyter-book.log
 	@rm -rf $(SITE) && mv $(BUILD)/new/_build/html $(SITE) && touch $@
 
 .PHONY: help book chapter test test-site serve lab lock picture clean

@@ -56,7 +56,7 @@ def test_bad_input_is_named(prompt, arguments, message):
 
 
 def test_message_of_another_dimension_is_named(prompt):
-    with pytest.raises(ValueError, match=r"w was of shape \(4,\); it must be of shape \(..., 3\)"):
+    with pytest.raises(ValueError, match=r"message was of shape \(4,\); it must be of shape \(..., 3\)"):
         GradientAgent(prompt, 0.1)(torch.zeros(4, dtype=torch.float64))
 
 

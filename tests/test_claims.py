@@ -37,7 +37,7 @@ def execute(folder, shown, *ids):
     outputs = [{"output_type": "display_data", "metadata": {}, "data": data} for data in shown]
     cells = [{"cell_type": "markdown", "source": "Prose."},
              {"cell_type": "code", "source": "", "outputs": outputs}]
-    (folder / "chapter.ipynb").write_text(json.dumps({"cells": cells}), encoding="utf-8")
+    (folder / "01-setting.ipynb").write_text(json.dumps({"cells": cells}), encoding="utf-8")
     shown.clear()
 
 

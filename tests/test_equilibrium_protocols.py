@@ -136,10 +136,10 @@ def test_commuting_agents_are_stable_where_every_direction_is_damped_over_a_roun
     random = torch.Generator().manual_seed(seed)
     frame = torch.linalg.qr(normal(random, 3, 3)).Q
     products = torch.tensor(products, dtype=torch.float64)
-    pair = [GradientAgent(prompt_with_covariance((frame * x) @ frame.mT, normal(random, 3), 3, generator=random), 1.0)
-            for x in products]
+    prompts = [prompt_with_covariance((frame * x) @ frame.mT, normal(random, 3), 3, generator=random)
+               for x in products]
     factor = ((1 - products[0]).abs() ** steps[0] * (1 - products[1]).abs() ** steps[1]).max().item()
-    players = Protocol(steps).players(pair)
+    players = Protocol(steps).players([GradientAgent(prompt, 1.0) for prompt in prompts])
     assume(abs(factor - 1) > 1e-6)
     if factor > 1:
         with pytest.raises(ValueError, match="spectral radius"):
@@ -302,7 +302,7 @@ def test_bad_numbers_are_named():
     random = torch.Generator().manual_seed(0)
     with pytest.raises(ValueError, match="noise was 0; it must be greater than 0"):
         stationary_covariance([draw(random, 2)], 0)
-    with pytest.raises(ValueError, match=r"step was 1.6; it must be below 2 / \(1 \+ \(d \+ 1\) / examples\) = 1.33"):
+    with pytest.raises(ValueError, match=r"step was 1.6; it must be below 2 / \(.* / examples\) = 1.33"):
         redrawn_plateau(1.6, 10, 4)
     with pytest.raises(ValueError, match="examples was 0"):
         redrawn_plateau(0.5, 0, 4)

@@ -56,7 +56,8 @@ def test_gradient_and_hessian_are_those_of_the_loss(kind):
 @pytest.mark.parametrize(("kind", "formula"), [
     (LogisticLoss, lambda m, y: sympy.log(1 + sympy.exp(m)) - y * m),
     (LogCoshLoss, lambda m, y: sympy.log(sympy.cosh(m - y))),
-    (HuberLoss, lambda m, y: sympy.Piecewise(((m - y)**2 / 2, abs(m - y) <= 1), (abs(m - y) - sympy.Rational(1, 2), True))),
+    (HuberLoss, lambda m, y: sympy.Piecewise(((m - y)**2 / 2, abs(m - y) <= 1),
+                                             (abs(m - y) - sympy.Rational(1, 2), True))),
 ])
 def test_values_and_derivatives_are_those_of_the_formula(kind, formula):
     m, y = sympy.symbols("m y", real=True)
@@ -100,7 +101,7 @@ def test_agent_takes_gradient_steps_and_agrees_with_its_local_prompt_to_first_or
 
 
 def deviation(kind, inputs, target, direction, gap: float, seed: int) -> torch.Tensor:
-    """Distance of both limits of an exchange to the equilibrium of the local quadratic models, relative to the gap."""
+    """Distance of both limits of an exchange to the equilibrium of the local models, relative to the gap."""
     w = ObjectiveAgent(objective_at(kind, inputs[0], target, seed), ETA)
     u = ObjectiveAgent(objective_at(kind, inputs[1], target + gap * direction, seed + 1), ETA)
     local = equilibrium(w.linearised(), u.linearised())
@@ -115,7 +116,7 @@ def test_local_theory_is_right_to_first_order_in_the_gap(kind, seed, d):
     inputs, target = normal(2, 8, 6 * d, d, seed=seed), normal(8, d, seed=seed + 1) / 2
     direction = torch.nn.functional.normalize(normal(8, d, seed=seed + 2), dim=-1)
     wide, narrow = (deviation(kind, inputs, target, direction, gap, seed + 3) for gap in (2**-7, 2**-8))
-    # Halving the gap quarters the distance, so it halves the share of it in the gap. Medians, since the second-order
+    # Halving the gap quarters the distance, so it halves its share in the gap. Medians, since the second-order
     # term of a pair can happen to vanish.
     assert 1.9 < (wide / narrow).median() < 2.1
     assert (wide < 2**-3).all()
@@ -176,16 +177,20 @@ def test_line_searched_newton_never_raises_the_loss_and_arrives(seed, kind, radi
 
 @pytest.mark.parametrize(("call", "message"), [
     (lambda: LogCoshLoss(torch.ones(3), torch.ones(3)), r"inputs was of shape \(3,\)"),
-    (lambda: LogCoshLoss(torch.ones(3, 2), torch.ones(2)), r"labels was of shape \(2,\); it must be of shape \(..., 3\)"),
+    (lambda: LogCoshLoss(torch.ones(3, 2), torch.ones(2)),
+     r"labels was of shape \(2,\); it must be of shape \(..., 3\)"),
     (lambda: LogCoshLoss(torch.full((3, 2), math.nan), torch.ones(3)), "inputs was not finite"),
     (lambda: LogCoshLoss(torch.ones(4, 3, 2), torch.ones(5, 3)), r"inputs and labels was of leading shapes"),
-    (lambda: LogisticLoss(torch.ones(2, 1), torch.tensor([0.5, 2.0])), "labels was from 0.5 to 2; it must be between 0 and 1"),
+    (lambda: LogisticLoss(torch.ones(2, 1), torch.tensor([0.5, 2.0])),
+     "labels was from 0.5 to 2; it must be between 0 and 1"),
     (lambda: HuberLoss(torch.ones(2, 1), torch.ones(2), delta=0.0), "delta was 0.0; it must be greater than 0"),
-    (lambda: ObjectiveAgent(LogCoshLoss(torch.ones(2, 1), torch.ones(2)), -1.0), "step_size was -1; it must be greater than 0"),
+    (lambda: ObjectiveAgent(LogCoshLoss(torch.ones(2, 1), torch.ones(2)), -1.0),
+     "step_size was -1; it must be greater than 0"),
     (lambda: LogCoshLoss(torch.ones(2, 1), torch.ones(2)).loss(torch.ones(3)), r"v was of shape \(3,\)"),
     # A plane separates these labels: the loss falls for ever along v.
     (lambda: LogisticLoss(torch.tensor([[-1.0], [1.0]]).double(), torch.tensor([0.0, 1.0])).minimiser, "flat"),
-    (lambda: LogCoshLoss(torch.ones(4, 2).double(), torch.ones(4)).minimiser, "inputs and labels was an objective that is flat"),
+    (lambda: LogCoshLoss(torch.ones(4, 2).double(), torch.ones(4)).minimiser,
+     "inputs and labels was an objective that is flat"),
 ])
 def test_bad_input_is_named(call, message):
     with pytest.raises(ValueError, match=message):

@@ -137,5 +137,5 @@ def test_shapes_that_do_not_fit_are_named():
         tokens(prompt, torch.ones(1, 2))
     with pytest.raises(ValueError, match="prompt and messages was of leading shapes"):
         tokens(prompt, torch.ones(4, 1, 3))
-    with pytest.raises(ValueError, match=r"messages was of shape \(1, 3\); it must be of shape \(..., 2\)"):
+    with pytest.raises(ValueError, match=r"messages was of shape \(1, 3\); it must be of shape \(..., k \+ 1, 2\)"):
         layer.step(torch.eye(3), 5, torch.ones(1, 3))

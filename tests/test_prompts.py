@@ -7,7 +7,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent_dynamics.prompts import Prompt, prompt_with_covariance, random_covariance, target_pair, turned_covariance
+from agent_dynamics.prompts import (
+    Prompt, prompt_with_covariance, random_covariance, target_pair, turned_covariance,
+)
 
 SEEDS = st.integers(0, 2**32 - 1)
 RANKS = st.integers(1, 8).flatmap(lambda d: st.tuples(st.just(d), st.integers(0, d)))

@@ -170,10 +170,12 @@ def test_training_moments_have_the_wishart_mean_and_variance():
 def test_ill_conditioned_training_examples_have_the_moments_of_their_covariances():
     config, draws = TrainingConfig(dimension=3, seed=0, examples=5, condition_number=100.0), 50_000
     spectrum = torch.tensor([0.01, 0.1, 1.0], dtype=torch.float64)
-    # E S = mean(spectrum) I over orientations, E tr S^2 = (1 + 1/n) tr Sigma^2 + (tr Sigma)^2 / n of a Wishart matrix
+    # E S = mean(spectrum) I over orientations; of a Wishart matrix
+    # E tr S^2 = (1 + 1/n) tr Sigma^2 + (tr Sigma)^2 / n.
     square = (1 + 1 / 5) * spectrum.square().sum() + spectrum.sum().square() / 5
     trained = training._token_moments(config, draws, np.random.default_rng(0))[:, :3, :3]
-    validation = torch.cat([training._validation_prompts(replace(config, seed=seed)).covariance for seed in range(50)])
+    validation = torch.cat([training._validation_prompts(replace(config, seed=seed)).covariance
+                            for seed in range(50)])
     for s in (trained, validation):
         for sample, expected in ((s, spectrum.mean() * torch.eye(3, dtype=torch.float64)),
                                  (s.square().sum((-2, -1)), square)):

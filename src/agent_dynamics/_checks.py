@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from numbers import Integral, Real
 
 import torch
 from torch import Tensor
@@ -42,14 +43,14 @@ def positive(argument: str, value: object, *, like: Tensor | None = None) -> Ten
 
 def count(argument: str, value: object, at_least: int = 1) -> int:
     """`value` as an integer of at least `at_least`."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < at_least:
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < at_least:
         raise bad(argument, repr(value), f"an integer of at least {at_least}")
-    return value
+    return int(value)
 
 
 def finite_number(argument: str, value: object, *, above: float = -math.inf) -> float:
     """`value` as a finite float greater than `above`."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
         raise bad(argument, repr(value), "a finite number")
     if not value > above:
         raise bad(argument, repr(value), f"greater than {above:g}")
@@ -73,6 +74,32 @@ def broadcast_shapes(**shapes: tuple[int, ...]) -> torch.Size:
                   "shapes that broadcast together") from error
 
 
+def message(argument: str, value: object, *, like: Tensor) -> Tensor:
+    """`value` as messages (..., d) in the dtype and on the device of `like` (..., d).
+
+    Not tested for finiteness, so that an exchange that diverges can be watched.
+    """
+    try:
+        tensor = torch.as_tensor(value, dtype=like.dtype, device=like.device)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise bad(argument, repr(value), "numbers in a tensor or array") from error
+    return last_dimension(argument, tensor, like.shape[-1])
+
+
+def angles(argument: str, value: object) -> Tensor:
+    """`value` as float64 radians between 0 and pi, where pi is that of the value's own precision."""
+    own = real_tensor(argument, value)
+    if (own < 0).any() or (own > torch.tensor(math.pi, dtype=own.dtype)).any():
+        raise bad(argument, f"{own.min().item():g} to {own.max().item():g}", "between 0 and pi")
+    return own.to(torch.float64).clamp_max(math.pi)  # pi in float32 is greater than pi
+
+
+def number_or_shape(argument: str, tensor: Tensor, shape: tuple[int, ...]) -> None:
+    """Raise unless `tensor` is a number or of shape `shape`."""
+    if tensor.ndim and tuple(tensor.shape) != tuple(shape):
+        raise bad(argument, f"of shape {tuple(tensor.shape)}", f"a number or of shape {tuple(shape)}")
+
+
 def last_dimension(argument: str, tensor: Tensor, d: int) -> Tensor:
     """`tensor` if it is (..., d)."""
     if tensor.ndim < 1 or tensor.shape[-1] != d:
@@ -83,7 +110,7 @@ def last_dimension(argument: str, tensor: Tensor, d: int) -> Tensor:
 def covariance(argument: str, value: object) -> Tensor:
     """`value` as a batch of symmetric positive semi-definite matrices (..., d, d)."""
     matrix = real_tensor(argument, value)
-    if matrix.ndim < 2 or matrix.shape[-1] != matrix.shape[-2]:
+    if matrix.ndim < 2 or matrix.shape[-1] != matrix.shape[-2] or matrix.shape[-1] == 0:
         raise bad(argument, f"of shape {tuple(matrix.shape)}", "square, of shape (..., d, d)")
     size = matrix.abs().amax(dim=(-2, -1), keepdim=True)
     slack = 100 * torch.finfo(matrix.dtype).eps * matrix.shape[-1] * size

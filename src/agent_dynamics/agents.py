@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from . import _checks
+from ._linear import apply
 from .prompts import Prompt
 
 
@@ -49,7 +50,7 @@ class GradientAgent:
         self.prompt = prompt
         self.step_size = _checks.positive("step_size", step_size, like=prompt.inputs)
         self.steps = _checks.count("steps", steps)
-        _checks.broadcast_shapes(prompt=prompt.covariance.shape[:-2], step_size=self.step_size.shape)
+        _checks.broadcast_shapes(prompt=prompt.gram.shape[:-2], step_size=self.step_size.shape)
 
     @property
     def target(self) -> Tensor:
@@ -58,6 +59,7 @@ class GradientAgent:
 
     def __call__(self, message: Tensor) -> Tensor:
         """The message after the inner steps, shape (..., d)."""
+        message = _checks.message("message", message, like=self.target)
         for _ in range(self.steps):
             message = message - self.step_size.unsqueeze(-1) * self.prompt.gradient(message)
         return message
@@ -67,7 +69,7 @@ class GradientAgent:
         s = self.prompt.covariance
         identity = torch.eye(s.shape[-1], dtype=s.dtype, device=s.device)
         a = torch.linalg.matrix_power(identity - self.step_size[..., None, None] * s, self.steps)
-        b = ((identity - a) @ self.target.unsqueeze(-1)).squeeze(-1)
+        b = apply(identity - a, self.target)
         return a, b
 
 

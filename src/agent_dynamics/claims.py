@@ -114,9 +114,12 @@ def record(
 
 
 def recorded(directory: Path) -> dict[str, Verdict]:
-    """The verdicts in the executed notebooks of a folder, by claim id."""
+    """The verdicts in the executed notebooks of the ledger's chapters in a folder, by claim id."""
     verdicts = {}
-    for path in sorted(directory.glob("*.ipynb")):
+    chapters = {claim.chapter for claim in ledger().values()}
+    for path in (directory / f"{chapter}.ipynb" for chapter in sorted(chapters)):
+        if not path.exists():
+            continue
         for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
             for output in cell.get("outputs", []):
                 if entry := output.get("data", {}).get(MIME):

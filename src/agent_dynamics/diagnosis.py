@@ -24,6 +24,8 @@ from ._linear import apply
 from .interaction import Trajectory
 
 LABELS = ("undetermined", "aligned", "misaligned", "one-sided w", "one-sided u", "oscillating", "unstable")
+PRECISION = 1e-14  # relative error of a noise-free message: rounding, and what is left of a layer's training
+BLIND = 1e-7  # an agent that moves a message by less than this share of its distance is blind in that direction
 DEVIATIONS = 3.0  # a Gaussian vector of k parts is longer than sqrt(k) + 3 deviations once in 100 draws
 RESOLUTION = 0.05  # what counts as zero must be told apart from this share of what it is compared with
 
@@ -38,7 +40,7 @@ class FittedMap:
         rank: number of directions in which they varied by more than noise, shape (...). At rank d the map is
             determined.
         target: fixed point of the map, of least norm where the agent is blind to some direction; NaN at a rank
-            below d. Shape (..., d).
+            below d, or where it may be off by more than a twentieth of its length. Shape (..., d).
     """
 
     matrix: Tensor
@@ -71,11 +73,11 @@ class Diagnosis:
 def diagnose(trajectory: Trajectory, noise: float | None = None) -> Diagnosis:
     """Tell what a pair of agents does from `trajectory.messages` and nothing else.
 
-    Sound for noise that is added when the messages are observed, and for noise that the agents receive and pass
-    on. What the messages do not decide is "undetermined". Three things they never decide, as the same messages
-    come from both: a winner against a loser that is blind to the gap looks aligned, and so do different
-    targets that one message satisfies; a winner along an eigenvector of the loser's geometry looks
-    oscillating.
+    The noise may be added when the messages are observed, or be received by the agents and passed on. What the
+    messages do not decide is "undetermined". Three things they never decide, as the same messages come from
+    both: a winner against a loser that is blind to the gap looks aligned, and so do different targets that one
+    message satisfies; a winner along an eigenvector of the loser's geometry looks oscillating. With d turns or
+    fewer the messages have not explored all directions, and a few labels are wrong even without noise.
 
     Args:
         trajectory: of two agents that take gradient steps, messages of shape (..., 2 turns + 1, d).
@@ -93,7 +95,7 @@ def diagnose(trajectory: Trajectory, noise: float | None = None) -> Diagnosis:
     u, w = messages[..., 0::2, :], messages[..., 1::2, :]
     turns, d = w.shape[-2:]
     fits = _Fit(u[..., :-1, :], w), _Fit(w, u[..., 1:, :])
-    rounding = 4 * torch.finfo(messages.dtype).eps * messages.abs().amax((-2, -1))
+    rounding = PRECISION * messages.abs().amax((-2, -1))
     if noise is not None:
         if _checks.finite_number("noise", noise) < 0:
             raise _checks.bad("noise", noise, "at least 0")
@@ -139,7 +141,8 @@ def diagnose(trajectory: Trajectory, noise: float | None = None) -> Diagnosis:
              ~settled & (rate - rate_error > 1))
     for index, case in enumerate(cases, start=1):
         label[case] = index
-    return Diagnosis(np.array(LABELS)[label.cpu().numpy()], limit_w, limit_u, rate, fit_w.map(), fit_u.map(), sigma)
+    named = np.array(LABELS)[label.cpu().numpy()]
+    return Diagnosis(named, limit_w, limit_u, rate, fit_w.map(), fit_u.map(), sigma)
 
 
 class _Fit:
@@ -154,9 +157,10 @@ class _Fit:
         self.tail = turns - turns // 2
         self.mean_in, self.mean_out = sent[..., -self.tail:, :].mean(-2), replies[..., -self.tail:, :].mean(-2)
         self.replies = replies - self.mean_out.unsqueeze(-2)
-        # Largest wandering of the replies' last half from their mean.
+        # How far the last half of the replies strays from its mean.
         self.wander = matrix_norm(self.replies[..., -self.tail:, :])
-        self.left, self.values, self.right = torch.linalg.svd(sent - self.mean_in.unsqueeze(-2), full_matrices=False)
+        centred = sent - self.mean_in.unsqueeze(-2)
+        self.left, self.values, self.right = torch.linalg.svd(centred, full_matrices=False)
 
     def unexplained(self) -> Tensor:
         """Sum of squares of the replies off the span of the messages before them, shape (...)."""
@@ -196,9 +200,12 @@ class _Fit:
         return change > noise, (change <= noise) & (noise <= RESOLUTION * sent)
 
     def map(self) -> FittedMap:
+        """The fitted map, with its target where that is known."""
         d = self.replies.shape[-1]
         offset = self.mean_out - apply(self.matrix, self.mean_in)
-        off = self.sigma * (d ** 0.5 + DEVIATIONS) * self.inverse.amax(-1)
-        moving = torch.linalg.pinv(torch.eye(d, dtype=offset.dtype, device=offset.device) - self.matrix, atol=off)
-        target = apply(moving, offset)
-        return FittedMap(self.matrix, offset, self.rank, target.where((self.rank == d).unsqueeze(-1), torch.nan))
+        moves = torch.eye(d, dtype=offset.dtype, device=offset.device) - self.matrix
+        solve = torch.linalg.pinv(moves, atol=BLIND)
+        target = apply(solve, offset)
+        error = matrix_norm(solve, 2) * self.error(target - self.mean_in)
+        known = (self.rank == d) & (error <= RESOLUTION * vector_norm(target, dim=-1))
+        return FittedMap(self.matrix, offset, self.rank, target.where(known.unsqueeze(-1), torch.nan))

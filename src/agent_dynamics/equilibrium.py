@@ -28,6 +28,7 @@ from .agents import AffineAgent
 from .prompts import Prompt
 
 KERNEL_TOLERANCE = 1e-12  # singular values of [I - A; I - B] below this, relative, or rounding count as zero
+LEFT_ALONE = 1e-6  # what turns may move in the shared kernel: above a trained layer's error, and rounding in float32
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,7 +63,8 @@ def equilibrium(agent_w: AffineAgent, agent_u: AffineAgent, start: Tensor | None
 
     Raises:
         ValueError: agents of different dimensions or of batches that do not broadcast; a start that does
-            not fit them; an alternation that does not converge (rho(A B) >= 1 off the shared kernel).
+            not fit them; an alternation that does not converge: rho(A B) >= 1 off the shared kernel, or
+            turns that move the part in it, as no gradient agent's do.
     """
     A, B, a, b = _affine_parts(agent_w, agent_u)
     d = A.shape[-1]
@@ -73,6 +75,10 @@ def equilibrium(agent_w: AffineAgent, agent_u: AffineAgent, start: Tensor | None
     kept, nullity, rate = _round(A, B)
     identity = torch.eye(d, dtype=A.dtype, device=A.device)
     offset = apply(A, b) + a
+    drift = apply(kept, offset).abs().max().item()
+    if drift > LEFT_ALONE * offset.abs().max().clamp_min(1).item():
+        raise _checks.bad("agents", f"a pair that drifts by {drift:.2g} a round in its shared kernel",
+                          "a pair whose turns leave the part in their shared kernel alone")
     moving = _solve(identity - A @ B + kept, offset - apply(kept, offset))
     w = moving + apply(kept, start)
     u = apply(B, w) + b
@@ -370,12 +376,15 @@ def _bias_matrix(agent_w: AffineAgent, agent_u: AffineAgent) -> Tensor:
 
 
 def _angles(angles: object, *, like: Tensor) -> Tensor:
-    theta = _checks.real_tensor("angles", angles, like=like)
+    theta = _checks.angles("angles", angles)
     if theta.ndim != 1:
         raise _checks.bad("angles", f"of shape {tuple(theta.shape)}", "of shape (m,)")
-    if (theta < 0).any() or (theta > math.pi).any():
-        raise _checks.bad("angles", f"{theta.min().item():g} to {theta.max().item():g}", "between 0 and pi")
-    return theta
+    return theta.to(like)
+
+
+def rounding(matrix: Tensor) -> float:
+    """What I - A carries of rounding, however small the step: A (..., d, d) has entries of size 1."""
+    return 10 * matrix.shape[-1] * torch.finfo(matrix.dtype).eps
 
 
 def _solve(matrix: Tensor, vector: Tensor) -> Tensor:
@@ -388,6 +397,9 @@ def _affine_parts(agent_w: AffineAgent, agent_u: AffineAgent) -> tuple[Tensor, T
     (A, a), (B, b) = agent_w.affine(), agent_u.affine()
     if B.shape[-1] != A.shape[-1]:
         raise _checks.bad("agent_u", f"of dimension {B.shape[-1]}", f"of agent_w's dimension {A.shape[-1]}")
+    if B.dtype != A.dtype:
+        raise _checks.bad("agent_u", f"of {B.dtype}", f"of agent_w's {A.dtype}")
+    _checks.broadcast_shapes(agent_w=a.shape[:-1], agent_u=b.shape[:-1])
     batch = _checks.broadcast_shapes(agent_w=A.shape[:-2], agent_u=B.shape[:-2])
     return A.expand(*batch, *A.shape[-2:]), B.expand(*batch, *B.shape[-2:]), a, b
 
@@ -418,7 +430,7 @@ def _fixed_point(matrix: Tensor, offset: Tensor) -> tuple[Tensor, Tensor]:
 def _contraction(matrix: Tensor) -> Tensor:
     rate = torch.linalg.eigvals(matrix).abs().amax(-1)
     # An eigenvalue 1, of a shared kernel, comes out of rounding on either side.
-    if not (rate < 1 - KERNEL_TOLERANCE).all():
+    if not (rate < 1 - max(KERNEL_TOLERANCE, rounding(matrix))).all():
         raise _checks.bad("agents", f"a round with spectral radius {rate.max().item():.6g}",
                           "a round with spectral radius below 1")
     return rate
@@ -440,6 +452,10 @@ def _round(A: Tensor, B: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         ValueError: a round that does not converge off the shared kernel.
     """
     kept, nullity = _shared_kernel(A, B)
+    leak = max((kept @ M - kept).abs().max().item() for M in (A, B))
+    if leak > LEFT_ALONE:
+        raise _checks.bad("agents", f"a pair that feeds its shared kernel by {leak:.2g}",
+                          "a pair whose turns leave the part in their shared kernel alone")
     # A and B are the identity on the shared kernel, so A B - kept is A B off it and zero on it.
     rate = torch.linalg.eigvals(A @ B - kept).abs().amax(-1)
     if not (rate < 1).all():
@@ -453,7 +469,5 @@ def _shared_kernel(A: Tensor, B: Tensor) -> tuple[Tensor, Tensor]:
     identity = torch.eye(A.shape[-1], dtype=A.dtype, device=A.device)
     _, singular, directions = torch.linalg.svd(torch.cat([identity - A, identity - B], dim=-2),
                                                full_matrices=False)
-    # A and B have entries of size 1, so I - A and I - B carry their rounding however small the steps.
-    rounding = 10 * A.shape[-1] * torch.finfo(A.dtype).eps
-    null = (singular <= (KERNEL_TOLERANCE * singular[..., :1]).clamp_min(rounding)).to(A.dtype)
+    null = (singular <= (KERNEL_TOLERANCE * singular[..., :1]).clamp_min(rounding(A))).to(A.dtype)
     return directions.mT @ (null.unsqueeze(-1) * directions), null.sum(-1).to(torch.int64)

@@ -60,7 +60,7 @@ def save_figure(
 
     Raises:
         ValueError: an empty caption, an alt text that is too short to describe anything or repeats the
-            caption, no data.
+            caption, no data or data that is not finite.
     """
     if not caption.strip():
         raise _checks.bad("caption", "empty", "the claim that the figure makes")
@@ -70,6 +70,9 @@ def save_figure(
     if not data:
         raise _checks.bad("data", "empty", "the named arrays that the figure shows")
     arrays = {key: np.asarray(value) for key, value in data.items()}
+    for key, array in arrays.items():
+        if np.issubdtype(array.dtype, np.number) and not np.isfinite(array).all():
+            raise _checks.bad(f"data[{key!r}]", "not finite (NaN or infinity)", "finite")
     folder = (_book.build_directory() or Path.cwd()) / "figures"
     folder.mkdir(parents=True, exist_ok=True)
     for theme in ("light", "dark"):
@@ -101,6 +104,8 @@ def _draw(draw: Callable, arrays: Mapping[str, np.ndarray], theme: str, path: Pa
 
 
 def _save_data(arrays: Mapping[str, np.ndarray], stem: Path) -> Path:
+    for suffix in (".csv", ".npz"):  # another run may have had the other kind
+        stem.with_name(stem.name + suffix).unlink(missing_ok=True)
     lengths = {array.shape for array in arrays.values()}
     if len(lengths) == 1 and len(next(iter(lengths))) == 1:
         path = stem.with_name(stem.name + ".csv")

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import math
+
 from IPython.display import display
+
+from . import _checks
 
 SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
@@ -17,7 +21,12 @@ def glue(name: str, value: object, spec: str = ".2g") -> None:
         name: the key, unique in the book.
         value: a number, or text that is glued as it is.
         spec: format specification of a number; powers of ten are set as such.
+
+    Raises:
+        ValueError: a number that is not finite.
     """
+    if not isinstance(value, str) and not math.isfinite(value):
+        raise _checks.bad("value", value, "finite")
     text = value if isinstance(value, str) else readable(float(value), spec)
     # Quoted, since the page would read 2,000 as a pair of numbers and 2.00 as 2.0.
     display({"application/papermill.record/text/plain": repr(text)}, raw=True,

@@ -75,11 +75,16 @@ class Trajectory:
     targets: tuple[Tensor, ...]
 
     def by_agent(self, index: int) -> Tensor:
-        """The messages that one agent sent, shape (..., turns, d)."""
+        """The messages that one agent sent, shape (..., turns, d); agents count from 0."""
+        if not 0 <= index < len(self.targets):
+            raise _checks.bad("index", index, f"from 0 to {len(self.targets) - 1}")
         return self.messages[..., 1 + index::len(self.targets), :]
 
     def errors(self) -> Tensor:
-        """Distance of each message to its sender's own target, shape (..., turns, N)."""
+        """Distance of each message to its sender's own target, shape (..., turns, N).
+
+        Targets are those from before the first turn: of a helper, which changes its own, this says nothing.
+        """
         return torch.stack([
             torch.linalg.vector_norm(self.by_agent(i) - target.unsqueeze(-2), dim=-1)
             for i, target in enumerate(self.targets)
@@ -110,6 +115,8 @@ def interact(
         ValueError: no agents, a start whose dimension is not the agents' or that is not finite, fewer than
             one turn, steps for another number of agents, noise without a generator.
     """
+    if hasattr(agents, "target"):
+        raise _checks.bad("agents", "one agent", "a sequence of agents, or a function that returns one")
     draw = agents if callable(agents) else lambda turn: agents
     players = protocol.players(draw(0))
     message = _start(players, start)

@@ -6,8 +6,8 @@ An objective is the mean over a prompt's examples of a convex function of the sc
 * `HuberLoss`, r^2 / 2 for |r| <= delta and delta (|r| - delta / 2) beyond, with the residual r = m - y;
 * `LogCoshLoss`, log cosh r.
 
-With slopes phi'_i and curvatures phi''_i of the function at the scores, the gradient is X' phi' / n and the Hessian
-X' diag(phi'') X / n. All arrays are batches: leading dimensions are free and broadcast.
+With slopes phi'_i and curvatures phi''_i of the function at the scores, the gradient is X' phi' / n and the
+Hessian X' diag(phi'') X / n. All arrays are batches: leading dimensions are free and broadcast.
 """
 
 from __future__ import annotations

@@ -30,7 +30,9 @@ def tokens(prompt: Prompt, messages: Tensor) -> Tensor:
         Z of shape (..., 2d + 2, n + k + 1).
     """
     d, n = prompt.dimension, prompt.examples
-    messages = _checks.last_dimension("messages", messages, d)
+    messages = _checks.message("messages", messages, like=prompt.target)
+    if messages.ndim < 2:
+        raise _checks.bad("messages", f"of shape {tuple(messages.shape)}", f"of shape (..., k + 1, {d})")
     k = messages.shape[-2]
     batch = _checks.broadcast_shapes(prompt=prompt.gram.shape[:-2], messages=messages.shape[:-2])
     z = prompt.inputs.new_zeros(*batch, 2 * d + 2, n + k)
@@ -42,18 +44,17 @@ def tokens(prompt: Prompt, messages: Tensor) -> Tensor:
 
 
 class LinearSelfAttention(nn.Module):
-    """One linear self-attention layer with free matrices V (`value`) and Q (`query`), zero at first.
+    """One linear self-attention layer with free matrices V (`value`) and Q (`query`), zero and float64 at first.
 
     Args:
         d: dimension of the messages; V and Q are (2d + 2) x (2d + 2).
-        dtype: of the parameters.
     """
 
-    def __init__(self, d: int, dtype: torch.dtype = torch.float64) -> None:
+    def __init__(self, d: int) -> None:
         super().__init__()
         self.d = _checks.count("d", d)
-        self.value = nn.Parameter(torch.zeros(2 * d + 2, 2 * d + 2, dtype=dtype))
-        self.query = nn.Parameter(torch.zeros(2 * d + 2, 2 * d + 2, dtype=dtype))
+        self.value = nn.Parameter(torch.zeros(2 * d + 2, 2 * d + 2, dtype=torch.float64))
+        self.query = nn.Parameter(torch.zeros(2 * d + 2, 2 * d + 2, dtype=torch.float64))
 
     def forward(self, z: Tensor, n: int) -> Tensor:
         """f(Z) = Z + V Z (Z' Q Z) / n, as written; Z and the result are (..., 2d + 2, columns).
@@ -77,7 +78,12 @@ class LinearSelfAttention(nn.Module):
             The improved message, shape (..., d).
         """
         d = self.d
-        message = _checks.last_dimension("messages", messages, d)[..., -1, :]
+        n = _checks.count("n", n)
+        if messages.ndim < 2 or messages.shape[-1] != d:
+            raise _checks.bad("messages", f"of shape {tuple(messages.shape)}", f"of shape (..., k + 1, {d})")
+        if gram.shape[-2:] != (d + 1, d + 1):
+            raise _checks.bad("gram", f"of shape {tuple(gram.shape)}", f"of shape (..., {d + 1}, {d + 1})")
+        message = messages[..., -1, :]
         weight_tokens = nn.functional.pad(messages, (0, 1), value=1.0)
         scores = weight_tokens[..., -1:, :] @ self.query[:, d + 1:].mT  # Q applied to the last token
         data = scores[..., :d + 1] @ gram
@@ -113,12 +119,14 @@ class LSAAgent:
         prompt: the agent's own prompt, of the layer's dimension.
 
     Raises:
-        ValueError: a prompt whose dimension is not the layer's.
+        ValueError: a prompt whose dimension or dtype is not the layer's.
     """
 
     def __init__(self, model: LinearSelfAttention, prompt: Prompt) -> None:
         if prompt.dimension != model.d:
             raise _checks.bad("prompt", f"of dimension {prompt.dimension}", f"of the layer's dimension {model.d}")
+        if prompt.inputs.dtype != model.value.dtype:
+            raise _checks.bad("prompt", f"of {prompt.inputs.dtype}", f"of the layer's {model.value.dtype}")
         self.model = model
         self.prompt = prompt
 
@@ -130,13 +138,14 @@ class LSAAgent:
     @torch.no_grad()
     def __call__(self, message: Tensor) -> Tensor:
         """The layer's answer to one message, shape (..., d)."""
+        message = _checks.message("message", message, like=self.target)
         return self.model.step(self.prompt.gram, self.prompt.examples, message.unsqueeze(-2))
 
     def affine(self) -> tuple[Tensor, Tensor]:
         """(A, b) measured by d + 1 forward passes, at the origin and at each unit vector.
 
-        Exact for any layer whose answer is affine in the message: one whose weight tokens do not attend to
-        each other. `training.operator_error` measures how far a trained layer is from that.
+        Exact for a layer whose answer is affine in the message: one whose weight tokens do not attend to
+        each other. What is left of that attention in a trained layer grows with the cube of the message.
         """
         gram = self.prompt.gram
         d = self.model.d

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from . import _checks
+from ._linear import apply
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +57,7 @@ class Prompt:
     @cached_property
     def labels(self) -> Tensor:
         """Labels y = X t, shape (..., n)."""
-        return (self.inputs @ self.target.unsqueeze(-1)).squeeze(-1)
+        return apply(self.inputs, self.target)
 
     @cached_property
     def covariance(self) -> Tensor:
@@ -73,14 +74,14 @@ class Prompt:
     def loss(self, w: Tensor) -> Tensor:
         """L(w) = (w - t)' S (w - t) / 2 for messages w (..., d); shape (...)."""
         gap = self._gap(w)
-        return (gap * (self.covariance @ gap.unsqueeze(-1)).squeeze(-1)).sum(-1) / 2
+        return (gap * apply(self.covariance, gap)).sum(-1) / 2
 
     def gradient(self, w: Tensor) -> Tensor:
         """grad L(w) = S (w - t) for messages w (..., d); shape (..., d)."""
-        return (self.covariance @ self._gap(w).unsqueeze(-1)).squeeze(-1)
+        return apply(self.covariance, self._gap(w))
 
     def _gap(self, w: Tensor) -> Tensor:
-        return _checks.last_dimension("w", w, self.dimension) - self.target
+        return _checks.message("w", w, like=self.target) - self.target
 
 
 def _orthonormal(rows: int, columns: int, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
@@ -102,7 +103,7 @@ def prompt_with_covariance(
     Args:
         covariance: S, symmetric positive semi-definite, shape (..., d, d).
         target: t, shape (..., d).
-        n: the number of examples, at least the rank of every S.
+        n: the number of examples, at least the rank of every S; eigenvalues at rounding count as zero.
         generator: source of the random rotation Q.
 
     Raises:
@@ -164,9 +165,8 @@ def random_covariance(
     if rank == 1 and (condition != 1).any():
         raise _checks.bad("condition_number", f"{condition.max().item():g}", "1 where the rank is 1")
     top = _checks.positive("largest", largest).to(torch.float64)
-    for name, tensor in (("condition_number", condition), ("largest", top)):
-        if tensor.ndim and tuple(tensor.shape) != tuple(shape):
-            raise _checks.bad(name, f"of shape {tuple(tensor.shape)}", f"a number or of shape {tuple(shape)}")
+    _checks.number_or_shape("condition_number", condition, shape)
+    _checks.number_or_shape("largest", top, shape)
     exponents = torch.linspace(-1, 0, rank, dtype=torch.float64) if rank > 1 else torch.zeros(rank)
     spectrum = top.unsqueeze(-1) * condition.unsqueeze(-1) ** exponents
     eigenvectors = _orthonormal(d, rank, shape, _checks.generator(generator))
@@ -229,15 +229,13 @@ def target_pair(
         ValueError: an angle outside [0, pi], or one that d = 1 cannot have; a norm that is not positive.
     """
     d = _checks.count("d", d)
-    theta = _checks.real_tensor("angle", angle).to(torch.float64)
-    if (theta < 0).any() or (theta > math.pi).any():
-        raise _checks.bad("angle", f"{theta.min().item():g} to {theta.max().item():g}", "between 0 and pi")
+    theta = _checks.angles("angle", angle)
     if d == 1 and not ((theta == 0) | (theta == math.pi)).all():
         raise _checks.bad("angle", f"{theta.max().item():g}", "0 or pi where d = 1")
-    for name, tensor in (("angle", theta), ("norm", torch.as_tensor(norm))):
-        if tensor.ndim and tuple(tensor.shape) != tuple(shape):
-            raise _checks.bad(name, f"of shape {tuple(tensor.shape)}", f"a number or of shape {tuple(shape)}")
-    r = _checks.positive("norm", norm).to(torch.float64).unsqueeze(-1)
+    r = _checks.positive("norm", norm).to(torch.float64)
+    _checks.number_or_shape("angle", theta, shape)
+    _checks.number_or_shape("norm", r, shape)
+    r = r.unsqueeze(-1)
     frame = _orthonormal(d, min(2, d), shape, _checks.generator(generator))
     first, second = frame[..., 0], frame[..., -1]
     theta = theta.unsqueeze(-1)

@@ -46,9 +46,9 @@ class SoftmaxConfig:
     width: int = 32
     heads: int = 4
     blocks: int = 2
-    learning_rate: float = 3e-3
-    batch_size: int = 128
-    steps: int = 4000
+    learning_rate: float = 5e-3
+    batch_size: int = 64
+    steps: int = 3000
 
     def __post_init__(self) -> None:
         for name in ("dimension", "examples", "width", "heads", "blocks", "batch_size", "steps"):

@@ -110,6 +110,9 @@ class TrainedLSA:
             ValueError: a safetensors file that holds no trained LSA layer.
         """
         run, config = _read(Path(path))
+        if run.optimizer is not None:
+            raise _checks.bad("path", f"{path}, the checkpoint of a run that stopped at step {run.step}",
+                              "that of a finished run (train_lsa finishes it)")
         return cls(run.model, config, run.history)
 
 
@@ -128,6 +131,8 @@ def operator_error(model: LinearSelfAttention, prompt: Prompt, step_size: float)
         Relative errors, shape (...).
     """
     step_size = _checks.finite_number("step_size", step_size, above=0)
+    if (prompt.covariance.diagonal(dim1=-2, dim2=-1).sum(-1) == 0).any():
+        raise _checks.bad("prompt", "without any non-zero example", "one that asks for a step")
     a, b = LSAAgent(model, prompt).affine()
     # [S, S t] is the first d rows of the moments of (x; y).
     step = step_size * prompt.gram[..., : model.d, :]
