@@ -97,6 +97,7 @@ $(SOURCE)/%.ipynb: book/%.md $(PACKAGE) | $(READY) $(SOURCE)
 	   AGENT_DYNAMICS_BUILD="$(CURDIR)/$(SOURCE)" AGENT_DYNAMICS_PROFILE=$(PROFILE) \
 	   .venv/bin/papermill --no-progress-bar --no-log-output --log-level ERROR --cwd $(SOURCE) \
 	   $(if $(filter fast,$(PROFILE)),$(if $(wildcard book/$*.fast.yml),-f book/$*.fast.yml)) $(BUILD)/$*.in.ipynb $(BUILD)/$*.part.ipynb \
+	   2> >(grep -v '^\[IPKernelApp\]' >&2) \
 	 || { echo "book/$*.md failed: the cell and its traceback stand above"; exit 1; }
 	@rm $(BUILD)/$*.in.ipynb; mv $(BUILD)/$*.part.ipynb $@
 

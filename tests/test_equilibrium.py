@@ -373,6 +373,17 @@ def test_bad_pairs_are_named():
         small_step_limit(*(random_agent(random, 3, rank=1).prompt for _ in range(2)))
 
 
+def test_affine_maps_that_move_the_shared_kernel_are_refused():
+    half = torch.diag(torch.tensor([1.0, 0.5], dtype=torch.float64))
+    still = torch.zeros(2, dtype=torch.float64)
+    feeding = torch.tensor([[1.0, 0.3], [0.0, 0.5]], dtype=torch.float64)
+    with pytest.raises(ValueError, match="agents was a pair that feeds its shared kernel by 0.3"):
+        equilibrium(Affine(feeding, still, still), Affine(half, still, still))
+    drifting = torch.tensor([1.0, 0.0], dtype=torch.float64)
+    with pytest.raises(ValueError, match="agents was a pair that drifts by 1 a round in its shared kernel"):
+        equilibrium(Affine(half, drifting, still), Affine(half, still, still))
+
+
 @settings(max_examples=30)
 @given(seed=SEEDS, d=DIMENSIONS, condition=st.floats(1, 10), eta=st.floats(0.1, 0.9))
 def test_distance_to_the_equilibrium_shrinks_by_rho_in_the_long_run(seed, d, condition, eta):

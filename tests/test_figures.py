@@ -139,3 +139,8 @@ def test_colours_stand_out_from_both_pages(colour, page):
 
     low, high = sorted([luminance(COLOURS[colour]), luminance(page)])
     assert (high + 0.05) / (low + 0.05) >= 3
+
+
+def test_data_that_is_not_finite_is_named(save):
+    with pytest.raises(ValueError, match=r"data\['y'\] was not finite"):
+        save({"x": [0.0, 1.0], "y": [1.0, np.nan]})

@@ -28,3 +28,8 @@ def test_myst_nb_finds_the_value_and_the_page_shows_no_output(monkeypatch, value
 ])
 def test_readable_sets_powers_of_ten_and_minus_signs(value, spec, text):
     assert readable(value, spec) == text
+
+
+def test_a_number_that_is_not_finite_never_reaches_the_prose():
+    with pytest.raises(ValueError, match="value was nan; it must be finite"):
+        glue("share", float("nan"))

@@ -146,3 +146,15 @@ def test_agents_redrawn_each_turn_act_in_their_turn():
 def test_a_bad_protocol_is_named(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_a_lone_agent_in_place_of_a_sequence_is_named():
+    with pytest.raises(ValueError, match="agents was one agent; it must be a sequence of agents"):
+        interact(agent(0), torch.zeros(3), 1)
+
+
+@pytest.mark.parametrize("index", [-1, 2])
+def test_messages_of_an_agent_that_is_not_there_are_refused(index):
+    trajectory = interact([agent(0), agent(1)], torch.zeros(3), 3)
+    with pytest.raises(ValueError, match=f"index was {index}; it must be from 0 to 1"):
+        trajectory.by_agent(index)

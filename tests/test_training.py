@@ -98,6 +98,8 @@ def test_an_interruption_in_the_middle_of_an_update_leaves_no_half_made_step(mon
         patched.setattr(torch.optim.Adam, "step", interrupted)
         with pytest.raises(KeyboardInterrupt):
             train_lsa(SMALL, checkpoint=checkpoint)
+    with pytest.raises(ValueError, match="run.safetensors, the checkpoint of a run that stopped at step"):
+        TrainedLSA.load(checkpoint)
     assert_same_run(train_lsa(SMALL, checkpoint=checkpoint), finished)
 
 
@@ -234,3 +236,5 @@ def test_operator_error_names_bad_input():
         operator_error(gradient_descent_weights(3, 0.4), prompt, 0)
     with pytest.raises(ValueError, match="prompt was of dimension 3; it must be of the layer's dimension 2"):
         operator_error(gradient_descent_weights(2, 0.4), prompt, 0.4)
+    with pytest.raises(ValueError, match="prompt was without any non-zero example"):
+        operator_error(gradient_descent_weights(3, 0.4), Prompt(0 * prompt.inputs, prompt.target), 0.4)
