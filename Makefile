@@ -3,6 +3,10 @@
 PROFILE ?= full
 CHAPTER ?=
 PORT ?= 8000
+MODEL ?=
+PAIRS ?= 20
+TURNS ?= 30
+BUDGET ?= 3000000
 PYTHON ?= python3.11
 # Where pip looks for torch before PyPI: the CPU builds. The README says how to use a GPU build.
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
@@ -26,6 +30,8 @@ SITE := $(BUILD)/html
 EXECUTED := $(shell grep -l '^```{code-cell}' book/*.md)
 PLAIN := $(filter-out $(EXECUTED),$(wildcard book/*.md))
 NOTEBOOKS := $(EXECUTED:book/%.md=$(SOURCE)/%.ipynb)
+# What a language model answered to make llm; chapter 11 shows it where it is there.
+TRANSCRIPT := _build/llm/transcript.jsonl
 LAST := $(SOURCE)/claims.ipynb $(SOURCE)/how-built.ipynb
 COPIED := $(PLAIN:book/%=$(SOURCE)/%) $(patsubst book/%,$(SOURCE)/%,$(wildcard book/*.bib book/_static/*))
 PACKAGE := $(shell find src -name '*.py' -o -name '*.toml') requirements.lock
@@ -59,6 +65,12 @@ test-site: book ## run the browser tests on the built site (needs Chromium)
 serve: ## serve the built book on loopback (PORT=8000)
 	@test -f $(SITE)/index.html || { echo "No book at $(SITE): make book PROFILE=$(PROFILE) builds it"; exit 2; }
 	.venv/bin/python -m http.server --bind 127.0.0.1 --directory $(SITE) $(PORT)
+
+llm: $(READY) ## run chapter 11 on a language model (MODEL=, PAIRS=20, TURNS=30, BUDGET= tokens)
+	@test -n "$(MODEL)" || { echo "MODEL was empty; it must be the endpoint's name of a model"; exit 2; }
+	@test -n "$${OPENAI_API_KEY:-}" || { echo "OPENAI_API_KEY was not set; it must be the endpoint's key"; exit 2; }
+	OMP_NUM_THREADS=1 .venv/bin/python -m agent_dynamics.language_model --model "$(MODEL)" --pairs $(PAIRS) --turns $(TURNS) --budget $(BUDGET) --transcript $(TRANSCRIPT)
+	@$(MAKE) --no-print-directory chapter CHAPTER=11 PROFILE=$(PROFILE)
 
 lab: export JUPYTER_CONFIG_DIR := $(CURDIR)/_build/jupyter
 lab: $(READY) ## open the chapters as notebooks in JupyterLab
@@ -95,6 +107,7 @@ $(SOURCE)/%.ipynb: book/%.md $(PACKAGE) | $(READY) $(SOURCE)
 	@.venv/bin/jupytext --quiet --to ipynb --output $(BUILD)/$*.in.ipynb $<
 	@TQDM_DISABLE=1 OMP_NUM_THREADS=1 MPLCONFIGDIR="$(CURDIR)/_build/matplotlib" AGENT_DYNAMICS_CACHE="$(CURDIR)/_build/cache" \
 	   AGENT_DYNAMICS_BUILD="$(CURDIR)/$(SOURCE)" AGENT_DYNAMICS_PROFILE=$(PROFILE) \
+	   AGENT_DYNAMICS_TRANSCRIPT="$(CURDIR)/$(TRANSCRIPT)" \
 	   .venv/bin/papermill --no-progress-bar --no-log-output --log-level ERROR --cwd $(SOURCE) \
 	   $(if $(filter fast,$(PROFILE)),$(if $(wildcard book/$*.fast.yml),-f book/$*.fast.yml)) $(BUILD)/$*.in.ipynb $(BUILD)/$*.part.ipynb \
 	   2> >(grep -v '^\[IPKernelApp\]' >&2) \
@@ -106,6 +119,8 @@ $(SOURCE)/%: book/% | $(SOURCE)
 
 $(SOURCE):
 	@mkdir -p $@
+
+$(SOURCE)/11-language-models.ipynb: $(wildcard $(TRANSCRIPT))
 
 $(LAST): $(filter-out $(LAST),$(NOTEBOOKS))
 
@@ -121,4 +136,4 @@ $(SITE)/index.html: $(NOTEBOOKS) $(COPIED) _config.yml _toc.yml $(wildcard book/
 	 .venv/bin/jupyter-book build -W -n --keep-going --quiet --path-output $(BUILD)/new --config _config.yml --toc "$(CURDIR)/_toc.yml" $(SOURCE) > $(BUILD)/jupyter-book.log
 	@rm -rf $(SITE) && mv $(BUILD)/new/_build/html $(SITE) && touch $@
 
-.PHONY: help book chapter test test-site serve lab lock picture clean
+.PHONY: help book chapter test test-site serve llm lab lock picture clean

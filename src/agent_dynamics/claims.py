@@ -32,6 +32,8 @@ class Claim:
         source: "paper", or "added here".
         chapter: stem of the chapter that records it.
         theorem: label of the theorem behind it, or empty.
+        needs: what a build has to be given before it can record the claim, or empty. Such a claim may be
+            missing, and as it says what a given model does, it may fail without stopping the build.
     """
 
     id: str
@@ -39,6 +41,7 @@ class Claim:
     source: str
     chapter: str
     theorem: str = ""
+    needs: str = ""
 
 
 @dataclass(frozen=True)
@@ -108,7 +111,7 @@ def record(
     verdict = Verdict(claim, float(p[worst]), float(m[worst]), float(distance[worst]), tolerance, relative,
                       p.size, bool(distance[worst] <= tolerance))
     _show(claims[claim], verdict)
-    if not verdict.holds and _book.build_directory() is not None:
+    if not (verdict.holds or claims[claim].needs) and _book.build_directory() is not None:
         raise ClaimFailed(f"claim {claim} does not hold: {_comparison(verdict)}")
     return verdict
 
@@ -135,7 +138,7 @@ def show_ledger() -> None:
     """
     directory, claims = _book.build_directory(), ledger()
     verdicts = recorded(directory) if directory is not None else {}
-    missing = [claim for claim in claims if claim not in verdicts]
+    missing = [key for key, claim in claims.items() if key not in verdicts and not claim.needs]
     if missing and _book.profile() == "full":
         raise ClaimFailed(f"no chapter recorded the claims {', '.join(missing)}")
     for chapter in dict.fromkeys(claim.chapter for claim in claims.values()):
@@ -148,7 +151,8 @@ def show_ledger() -> None:
 
 def _line(claim: Claim, verdict: Verdict | None, *, linked: bool) -> str:
     theorem = f" ({{prf:ref}}`{claim.theorem}`)" if claim.theorem and linked else ""
-    result = "Not run" if verdict is None else f"**{_word(verdict).capitalize()}**: {_comparison(verdict)}"
+    needs = f": it needs {claim.needs}" if claim.needs else ""
+    result = f"Not run{needs}" if verdict is None else f"**{_word(verdict).capitalize()}**: {_comparison(verdict)}"
     return f"- `{claim.id}` ({claim.source}){theorem}: {claim.statement}\\\n  {result}."
 
 

@@ -1,0 +1,254 @@
+"""Language-model agents against a real HTTP server on loopback: the stand-in, with faults."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+
+from agent_dynamics import language_model
+from agent_dynamics.agents import GradientAgent
+from agent_dynamics.equilibrium import equilibrium
+from agent_dynamics.language_model import (
+    ATTEMPTS,
+    BudgetReached,
+    LanguageModelAgent,
+    NoAnswer,
+    Rejected,
+    Transcript,
+    connect,
+    effective_step,
+    experiment,
+    parse,
+    run,
+)
+from agent_dynamics.stand_in import StandIn
+
+KEY = "sk-a-key-that-must-stay-secret"
+PAIRS = experiment(6, 1)
+HERE = torch.tensor([0.5, -0.25, 1.0], dtype=torch.float64)
+
+
+@pytest.fixture
+def serve(monkeypatch):
+    """Start a stand-in and connect to it by the environment; both end with the test."""
+    opened = []
+
+    def start(timeout=30.0, **options):
+        server = StandIn(**options).__enter__()
+        monkeypatch.setenv("OPENAI_BASE_URL", server.url)
+        monkeypatch.setenv("OPENAI_API_KEY", KEY)
+        client = connect(timeout)
+        opened.append((server, client))
+        return server, client
+
+    yield start
+    for server, client in opened:
+        client.close()
+        server.__exit__()
+
+
+def agent(path, client, **options):
+    return LanguageModelAgent(PAIRS[1].prompt_w, "pair/W", "some-model", Transcript(path, **options), client, 0.001)
+
+
+def entries(path):
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def test_an_answer_is_the_stand_ins_gradient_step_and_the_transcript_holds_the_exchange(serve, tmp_path):
+    _, client = serve(digits=5)
+    reply = agent(tmp_path / "t.jsonl", client)(HERE)
+    step = GradientAgent(PAIRS[1].prompt_w, 0.4)(HERE)
+    # Half a unit of the fifth decimal, and examples of six digits.
+    assert (reply - step).abs().max() < 1.5e-5
+    entry, = entries(tmp_path / "t.jsonl")
+    assert (entry["turn"], entry["kind"], entry["answered_by"]) == ("pair/W/1", "ok", "stand-in")
+    assert entry["weights"] == reply.tolist() and entry["tokens"] > 0
+
+
+@pytest.mark.parametrize("fault, kind", [
+    ("429", "rate-limited"), ("500", "server-error"), ("cut", "connection"), ("length", "cut-off"),
+    ("malformed", "malformed"), ("empty", "malformed"), ("nan", "not-finite"), ("short", "wrong-length"),
+    ("refusal", "refused"), ("delay", "timeout"),
+])
+def test_a_failed_attempt_is_recorded_with_its_kind_and_made_again(serve, tmp_path, fault, kind):
+    _, client = serve(timeout=0.3 if fault == "delay" else 30.0, faults=(fault,), delay=1.0)
+    reply = agent(tmp_path / "t.jsonl", client)(HERE)
+    failed, answered = entries(tmp_path / "t.jsonl")
+    assert failed["kind"] == kind and failed["weights"] is None
+    assert answered["kind"] == "ok" and answered["weights"] == reply.tolist()
+
+
+def test_a_late_answer_is_an_answer(serve, tmp_path):
+    _, client = serve(faults=("delay",), delay=0.2)
+    agent(tmp_path / "t.jsonl", client)(HERE)
+    assert [entry["kind"] for entry in entries(tmp_path / "t.jsonl")] == ["ok"]
+
+
+def test_after_the_last_attempt_the_pair_ends_and_nothing_stands_in_for_the_answer(serve, tmp_path):
+    path = tmp_path / "t.jsonl"
+    server, client = serve(faults=("", "", *["malformed"] * ATTEMPTS))
+    ended = run(PAIRS[:1], 5, "some-model", Transcript(path), client, wait=0.001)[PAIRS[0].name]
+    assert len(ended) == 1 + 2
+    assert [entry["kind"] for entry in entries(path)] == ["ok"] * 2 + ["malformed"] * ATTEMPTS
+    # The end is part of the transcript: another run asks nothing more.
+    assert torch.equal(run(PAIRS[:1], 5, "some-model", Transcript(path), client)[PAIRS[0].name], ended)
+    assert len(entries(path)) == 2 + ATTEMPTS
+
+
+def test_waits_double_up_to_the_longest(serve, tmp_path, monkeypatch):
+    _, client = serve(faults=("429",) * (ATTEMPTS - 1))
+    waits = []
+    monkeypatch.setattr(language_model.time, "sleep", waits.append)
+    monkeypatch.setattr(language_model, "LONGEST_WAIT", 5.0)
+    LanguageModelAgent(PAIRS[0].prompt_w, "W", "m", Transcript(tmp_path / "t"), client, 1.0)(HERE)
+    assert waits == [1.0, 2.0, 4.0, 5.0]
+
+
+@pytest.mark.parametrize("text, kind", [
+    (None, "malformed"), ("", "malformed"), ("[1, 2, 3]", "malformed"), ('{"weights": 1}', "malformed"),
+    ('{"weights": [1, 2, "3"]}', "malformed"), ('{"weights": [1, 2, true]}', "malformed"),
+    ('{"weights": [1, 2, 3], "note": ""}', "malformed"), ('```{"weights": [1, 2, 3]}```', "malformed"),
+    ('{"weights": [1, 2, 3, 4]}', "wrong-length"), ('{"weights": []}', "wrong-length"),
+    ('{"weights": [1, 2, 1e999]}', "not-finite"), ('{"weights": [1, 2, -Infinity]}', "not-finite"),
+    ('{"weights": [1, 2, 1' + "0" * 400 + "]}", "not-finite"),
+])
+def test_parsing_is_strict(text, kind):
+    assert parse(text, 3) == (kind, None)
+    assert parse(' {"weights": [1, -2.5, 3e-1]}\n', 3) == ("ok", [1.0, -2.5, 0.3])
+
+
+def test_pairs_run_at_once_within_the_bound_and_give_what_they_give_one_by_one(serve, tmp_path):
+    alone = run(PAIRS, 4, "m", Transcript(tmp_path / "1"), serve()[1])
+    server, client = serve(faults=("delay",) * 12, delay=0.05)
+    together = run(PAIRS, 4, "m", Transcript(tmp_path / "2"), client, workers=2)
+    assert server.most_at_once == 2
+    assert all(torch.equal(together[name], alone[name]) for name in alone)
+    assert len(entries(tmp_path / "2")) == 6 * 4 * 2
+
+
+def test_the_budget_is_never_exceeded_and_more_of_it_goes_on(serve, tmp_path):
+    path = tmp_path / "t"
+    _, client = serve()
+    with pytest.raises(BudgetReached, match="tokens are spent"):
+        run(PAIRS, 4, "m", Transcript(path, budget=6_000), client, workers=3)
+    spent = sum(entry["tokens"] for entry in entries(path))
+    assert 0 < spent <= 6_000
+    run(PAIRS, 4, "m", Transcript(path), client)
+    assert len({entry["turn"] for entry in entries(path)}) == len(entries(path)) == 6 * 4 * 2
+
+
+def test_a_replay_needs_no_endpoint_and_gives_the_same_messages(serve, tmp_path):
+    path = tmp_path / "t"
+    _, client = serve(slips=0.2, garbled=0.2)
+    asked = run(PAIRS, 4, "m", Transcript(path), client, workers=2, wait=0.001)
+    before = path.read_bytes()
+    replayed = run(PAIRS, 6, "m", Transcript(path))  # ends where the transcript does
+    assert all(torch.equal(replayed[name], asked[name]) for name in asked)
+    assert path.read_bytes() == before
+
+
+def test_a_transcript_of_something_else_is_no_answer(serve, tmp_path):
+    agent(tmp_path / "t", serve()[1])(HERE)
+    with pytest.raises(ValueError, match="transcript was one with another question or model at pair/W/1"):
+        agent(tmp_path / "t", None)(2 * HERE)
+    with pytest.raises(NoAnswer, match="the transcript ends here"):
+        replay = agent(tmp_path / "t", None)
+        replay(replay(HERE))
+    (tmp_path / "bad").write_text("{}\n[1]\n", encoding="utf-8")
+    with pytest.raises(ValueError, match="whose line 1 is no attempt"):
+        Transcript(tmp_path / "bad")
+
+
+def command(path, url):
+    # Into a file: a pipe that nobody reads would fill with the client's log and stop the run.
+    with path.with_suffix(".log").open("a", encoding="utf-8") as log:
+        return _start(path, url, log)
+
+
+def _start(path, url, log):
+    return subprocess.Popen(
+        [sys.executable, "-W", "error", "-m", "agent_dynamics.language_model", "--model", "stand-in", "--pairs", "20", "--turns", "30",
+         "--transcript", str(path), "--wait", "0.001"], stdout=log, stderr=subprocess.STDOUT,
+        env={**os.environ, "OPENAI_BASE_URL": url, "OPENAI_API_KEY": KEY, "OPENAI_LOG": "debug", "OMP_NUM_THREADS": "1"})
+
+
+def test_a_run_killed_halfway_resumes_and_every_exchange_is_there_once(serve, tmp_path):
+    path = tmp_path / "t.jsonl"
+    server, _ = serve(garbled=0.02)
+    first = command(path, server.url)
+    deadline = time.monotonic() + 60
+    while not (path.exists() and path.read_bytes().count(b"\n") > 500):
+        assert first.poll() is None and time.monotonic() < deadline
+        time.sleep(0.01)
+    first.send_signal(signal.SIGKILL)
+    first.wait()
+    with path.open("a", encoding="utf-8") as file:
+        file.write('{"turn": "11-0')  # what a kill within a write leaves
+    kept = path.read_bytes().rpartition(b"\n")[0]
+    assert kept.count(b"\n") < 1_200
+    second = command(path, server.url)
+    second.wait()
+    log = path.with_suffix(".log").read_text(encoding="utf-8")
+    assert second.returncode == 0, log[-2000:]
+    assert path.read_bytes().startswith(kept)
+    answered = [entry["turn"] for entry in entries(path) if entry["kind"] == "ok"]
+    assert len(answered) == len(set(answered)) == 20 * 30 * 2
+    assert "1,200 requests" in log and "tokens" in log
+    assert KEY not in log and KEY not in path.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("status", ["429", "401"])
+def test_the_key_is_in_no_transcript_and_no_error(serve, tmp_path, status):
+    server, client = serve(faults=(status,) * ATTEMPTS)
+    with pytest.raises(Rejected if status == "401" else NoAnswer) as caught:
+        agent(tmp_path / "t", client)(HERE)
+    assert "[key]" in entries(tmp_path / "t")[0]["answer"]
+    assert KEY not in (tmp_path / "t").read_text(encoding="utf-8") + repr(caught.value)
+    # A request that was rejected counts as no attempt: with the right key the turn is asked again.
+    server.faults.clear()
+    if status == "401":
+        agent(tmp_path / "t", client)(HERE)
+
+
+def test_the_command_reports_a_rejected_key_without_showing_it(serve, tmp_path):
+    server, _ = serve(faults=("401",) * 50)
+    process = command(tmp_path / "t", server.url)
+    process.wait()
+    log = (tmp_path / "t.log").read_text(encoding="utf-8")
+    assert process.returncode == 1 and "Rejected" in log and "[key]" in log and KEY not in log
+
+
+def test_no_key_and_a_batch_of_prompts_are_errors(monkeypatch, tmp_path):
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    with pytest.raises(ValueError, match="OPENAI_API_KEY was not set"):
+        connect()
+    prompt = PAIRS[0].prompt_w
+    with pytest.raises(ValueError, match="prompt was a batch"):
+        LanguageModelAgent(type(prompt)(prompt.inputs[None], prompt.target), "W", "m", Transcript(tmp_path / "t"))
+
+
+def test_the_experiment_has_every_kind_and_its_one_sided_pairs_have_a_winner():
+    assert [pair.kind for pair in PAIRS] == ["aligned"] + ["misaligned"] * 4 + ["one-sided"]
+    for pair in PAIRS:
+        limit = equilibrium(GradientAgent(pair.prompt_w, 0.4), GradientAgent(pair.prompt_u, 0.4))
+        assert (limit.error_w.norm() < 1e-12) == (pair.kind != "misaligned")
+        assert (limit.error_u.norm() < 1e-12) == (pair.kind == "aligned")
+    # More pairs leave the first ones as they are.
+    assert torch.equal(experiment(7, 1)[0].prompt_w.inputs, PAIRS[0].prompt_w.inputs)
+
+
+def test_the_effective_step_of_a_gradient_agent_is_its_step():
+    prompt = PAIRS[1].prompt_w
+    received = torch.randn(20, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    eta, linear = effective_step(prompt, received, GradientAgent(prompt, 0.3)(received))
+    assert eta == pytest.approx(0.3, rel=1e-12) and linear == pytest.approx(1, rel=1e-12)
+    eta, linear = effective_step(prompt, received, received + HERE)
+    assert linear < 0.5
+    with pytest.raises(ValueError, match="sent was without movement"):
+        effective_step(prompt, received, received)
