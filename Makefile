@@ -7,6 +7,8 @@ MODEL ?=
 PAIRS ?= 20
 TURNS ?= 30
 BUDGET ?= 3000000
+WORKERS ?= 4
+PRICES ?=
 PYTHON ?= python3.11
 # Where pip looks for torch before PyPI: the CPU builds. The README says how to use a GPU build.
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
@@ -66,10 +68,11 @@ serve: ## serve the built book on loopback (PORT=8000)
 	@test -f $(SITE)/index.html || { echo "No book at $(SITE): make book PROFILE=$(PROFILE) builds it"; exit 2; }
 	.venv/bin/python -m http.server --bind 127.0.0.1 --directory $(SITE) $(PORT)
 
-llm: $(READY) ## run chapter 11 on a language model (MODEL=, PAIRS=20, TURNS=30, BUDGET= tokens)
+llm: $(READY) ## run chapter 11 on a language model (MODEL=, PAIRS=20, TURNS=30, BUDGET= tokens, PRICES="IN OUT", WORKERS=4)
 	@test -n "$(MODEL)" || { echo "MODEL was empty; it must be the endpoint's name of a model"; exit 2; }
 	@test -n "$${OPENAI_API_KEY:-}" || { echo "OPENAI_API_KEY was not set; it must be the endpoint's key"; exit 2; }
-	OMP_NUM_THREADS=1 .venv/bin/python -m agent_dynamics.language_model --model "$(MODEL)" --pairs $(PAIRS) --turns $(TURNS) --budget $(BUDGET) --transcript $(TRANSCRIPT)
+	@OMP_NUM_THREADS=1 .venv/bin/python -m agent_dynamics.language_model --model "$(MODEL)" --pairs $(PAIRS) --turns $(TURNS) \
+	   --budget $(BUDGET) --workers $(WORKERS) $(if $(PRICES),--prices $(PRICES)) --transcript $(TRANSCRIPT)
 	@$(MAKE) --no-print-directory chapter CHAPTER=11 PROFILE=$(PROFILE)
 
 lab: export JUPYTER_CONFIG_DIR := $(CURDIR)/_build/jupyter
@@ -120,7 +123,9 @@ $(SOURCE)/%: book/% | $(SOURCE)
 $(SOURCE):
 	@mkdir -p $@
 
-$(SOURCE)/11-language-models.ipynb: $(wildcard $(TRANSCRIPT))
+# Chapter 11 is executed anew when the transcript changes, and when the one that it shows is gone.
+SHOWS_TRANSCRIPT := $(shell grep -ls '"answers_from": "transcript"' $(SOURCE)/figures/11-plateau.json)
+$(SOURCE)/11-language-models.ipynb: $(or $(wildcard $(TRANSCRIPT)),$(if $(SHOWS_TRANSCRIPT),always))
 
 $(LAST): $(filter-out $(LAST),$(NOTEBOOKS))
 
@@ -136,4 +141,4 @@ $(SITE)/index.html: $(NOTEBOOKS) $(COPIED) _config.yml _toc.yml $(wildcard book/
 	 .venv/bin/jupyter-book build -W -n --keep-going --quiet --path-output $(BUILD)/new --config _config.yml --toc "$(CURDIR)/_toc.yml" $(SOURCE) > $(BUILD)/jupyter-book.log
 	@rm -rf $(SITE) && mv $(BUILD)/new/_build/html $(SITE) && touch $@
 
-.PHONY: help book chapter test test-site serve llm lab lock picture clean
+.PHONY: always help book chapter test test-site serve llm lab lock picture clean

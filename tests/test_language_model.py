@@ -1,7 +1,9 @@
 """Language-model agents against a real HTTP server on loopback: the stand-in, with faults."""
 
 import json
+import math
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -23,7 +25,10 @@ from agent_dynamics.language_model import (
     connect,
     effective_step,
     experiment,
+    given_transcript,
     parse,
+    predicted_plateaus,
+    replay,
     run,
 )
 from agent_dynamics.stand_in import StandIn
@@ -42,7 +47,7 @@ def serve(monkeypatch):
         server = StandIn(**options).__enter__()
         monkeypatch.setenv("OPENAI_BASE_URL", server.url)
         monkeypatch.setenv("OPENAI_API_KEY", KEY)
-        client = connect(timeout)
+        client = connect(timeout=timeout)
         opened.append((server, client))
         return server, client
 
@@ -53,7 +58,8 @@ def serve(monkeypatch):
 
 
 def agent(path, client, **options):
-    return LanguageModelAgent(PAIRS[1].prompt_w, "pair/W", "some-model", Transcript(path, **options), client, 0.001)
+    transcript = Transcript(path, **options)
+    return LanguageModelAgent(PAIRS[1].prompt_w, "pair/W", "some-model", transcript, client, 0.001)
 
 
 def entries(path):
@@ -68,12 +74,13 @@ def test_an_answer_is_the_stand_ins_gradient_step_and_the_transcript_holds_the_e
     assert (reply - step).abs().max() < 1.5e-5
     entry, = entries(tmp_path / "t.jsonl")
     assert (entry["turn"], entry["kind"], entry["answered_by"]) == ("pair/W/1", "ok", "stand-in")
-    assert entry["weights"] == reply.tolist() and entry["tokens"] > 0
+    assert entry["weights"] == reply.tolist() and entry["tokens_in"] > entry["tokens_out"] > 0
 
 
 @pytest.mark.parametrize("fault, kind", [
-    ("429", "rate-limited"), ("500", "server-error"), ("cut", "connection"), ("length", "cut-off"),
-    ("malformed", "malformed"), ("empty", "malformed"), ("nan", "not-finite"), ("short", "wrong-length"),
+    ("429", "rate-limited"), ("500", "server-error"), ("503", "server-error"), ("408", "server-error"),
+    ("409", "server-error"), ("cut", "connection"), ("length", "cut-off"),
+    ("malformed", "malformed"), ("empty", "server-error"), ("nan", "not-finite"), ("short", "wrong-length"),
     ("refusal", "refused"), ("delay", "timeout"),
 ])
 def test_a_failed_attempt_is_recorded_with_its_kind_and_made_again(serve, tmp_path, fault, kind):
@@ -97,17 +104,47 @@ def test_after_the_last_attempt_the_pair_ends_and_nothing_stands_in_for_the_answ
     assert len(ended) == 1 + 2
     assert [entry["kind"] for entry in entries(path)] == ["ok"] * 2 + ["malformed"] * ATTEMPTS
     # The end is part of the transcript: another run asks nothing more.
+    assert Transcript(path).ended() == {PAIRS[0].name}
     assert torch.equal(run(PAIRS[:1], 5, "some-model", Transcript(path), client)[PAIRS[0].name], ended)
     assert len(entries(path)) == 2 + ATTEMPTS
 
 
-def test_waits_double_up_to_the_longest(serve, tmp_path, monkeypatch):
-    _, client = serve(faults=("429",) * (ATTEMPTS - 1))
-    waits = []
-    monkeypatch.setattr(language_model.time, "sleep", waits.append)
+def waits(server, client, path, monkeypatch):
+    """How long an agent waits between the attempts at one turn."""
+    waited = []
     monkeypatch.setattr(language_model, "LONGEST_WAIT", 5.0)
-    LanguageModelAgent(PAIRS[0].prompt_w, "W", "m", Transcript(tmp_path / "t"), client, 1.0)(HERE)
-    assert waits == [1.0, 2.0, 4.0, 5.0]
+    server.faults.extend(("429",) * (ATTEMPTS - 1))
+    LanguageModelAgent(PAIRS[0].prompt_w, "W", "m", Transcript(path), client, 1.0, waited.append)(HERE)
+    return waited
+
+
+@pytest.mark.parametrize("header, expected", [
+    ("", [1, 2, 4, 5]), ("2.5", [2.5, 2.5, 4, 5]), ("600", [5, 5, 5, 5]), ("-3", [1, 2, 4, 5]),
+    ("soon", [1, 2, 4, 5]), ("Fri, 01 Jan 2100 00:00:00 GMT", [5, 5, 5, 5]),
+    ("Fri, 01 Jan 2010 00:00:00 GMT", [1, 2, 4, 5]),
+])
+def test_waits_double_or_are_what_the_endpoint_asks_up_to_the_longest(
+        serve, tmp_path, monkeypatch, header, expected):
+    assert waits(*serve(retry_after=header), tmp_path / "t", monkeypatch) == expected
+
+
+@pytest.mark.parametrize("status", ["400", "401", "403", "404"])
+def test_a_request_that_cannot_succeed_is_made_once(serve, tmp_path, status):
+    _, client = serve(faults=(status,))
+    with pytest.raises(Rejected, match=f"pair/W/1: Error code: {status}"):
+        agent(tmp_path / "t", client)(HERE)
+    assert [entry["kind"] for entry in entries(tmp_path / "t")] == ["rejected"]
+
+
+@pytest.mark.parametrize("fault", ["429", "500", "cut"])
+def test_a_pair_that_the_endpoint_failed_goes_on_when_the_run_is_resumed(serve, tmp_path, fault):
+    path = tmp_path / "t"
+    _, client = serve(faults=("", "malformed", *[fault] * (ATTEMPTS - 1)))
+    assert len(run(PAIRS[:1], 3, "m", Transcript(path), client, wait=0.001)[PAIRS[0].name]) == 2
+    assert Transcript(path).ended() == set()
+    whole = run(PAIRS[:1], 3, "m", Transcript(path), client, wait=0.001)[PAIRS[0].name]
+    assert len(whole) == 7
+    assert torch.equal(whole, run(PAIRS[:1], 3, "m", Transcript(tmp_path / "untroubled"), client)[PAIRS[0].name])
 
 
 @pytest.mark.parametrize("text, kind", [
@@ -137,7 +174,7 @@ def test_the_budget_is_never_exceeded_and_more_of_it_goes_on(serve, tmp_path):
     _, client = serve()
     with pytest.raises(BudgetReached, match="tokens are spent"):
         run(PAIRS, 4, "m", Transcript(path, budget=6_000), client, workers=3)
-    spent = sum(entry["tokens"] for entry in entries(path))
+    spent = sum(entry["tokens_in"] + entry["tokens_out"] for entry in entries(path))
     assert 0 < spent <= 6_000
     run(PAIRS, 4, "m", Transcript(path), client)
     assert len({entry["turn"] for entry in entries(path)}) == len(entries(path)) == 6 * 4 * 2
@@ -151,6 +188,9 @@ def test_a_replay_needs_no_endpoint_and_gives_the_same_messages(serve, tmp_path)
     replayed = run(PAIRS, 6, "m", Transcript(path))  # ends where the transcript does
     assert all(torch.equal(replayed[name], asked[name]) for name in asked)
     assert path.read_bytes() == before
+    pairs, messages = replay(Transcript(path))
+    assert all(torch.equal(pair.prompt_w.inputs, PAIRS[i].prompt_w.inputs) for i, pair in enumerate(pairs))
+    assert all(torch.equal(messages[name], asked[name]) for name in asked)
 
 
 def test_a_transcript_of_something_else_is_no_answer(serve, tmp_path):
@@ -158,34 +198,42 @@ def test_a_transcript_of_something_else_is_no_answer(serve, tmp_path):
     with pytest.raises(ValueError, match="transcript was one with another question or model at pair/W/1"):
         agent(tmp_path / "t", None)(2 * HERE)
     with pytest.raises(NoAnswer, match="the transcript ends here"):
-        replay = agent(tmp_path / "t", None)
-        replay(replay(HERE))
+        replaying = agent(tmp_path / "t", None)
+        replaying(replaying(HERE))
+    with pytest.raises(ValueError, match="transcript was of 1 pairs and 1 models"):
+        replay(Transcript(tmp_path / "t"))
     (tmp_path / "bad").write_text("{}\n[1]\n", encoding="utf-8")
     with pytest.raises(ValueError, match="whose line 1 is no attempt"):
         Transcript(tmp_path / "bad")
 
 
-def command(path, url):
-    # Into a file: a pipe that nobody reads would fill with the client's log and stop the run.
+def command(path, url, *options, model="stand-in"):
+    """Start the command, which logs beside the transcript: a pipe that nobody reads would fill and stop it."""
     with path.with_suffix(".log").open("a", encoding="utf-8") as log:
-        return _start(path, url, log)
+        return subprocess.Popen(
+            [sys.executable, "-W", "error", "-m", "agent_dynamics.language_model", "--model", model,
+             "--pairs", "20", "--turns", "30", "--transcript", str(path), "--wait", "0.001", *options],
+            stdout=log, stderr=subprocess.STDOUT, env={**os.environ, "OPENAI_BASE_URL": url, "OPENAI_API_KEY": KEY,
+                                                       "OPENAI_LOG": "debug", "OMP_NUM_THREADS": "1"})
 
 
-def _start(path, url, log):
-    return subprocess.Popen(
-        [sys.executable, "-W", "error", "-m", "agent_dynamics.language_model", "--model", "stand-in", "--pairs", "20", "--turns", "30",
-         "--transcript", str(path), "--wait", "0.001"], stdout=log, stderr=subprocess.STDOUT,
-        env={**os.environ, "OPENAI_BASE_URL": url, "OPENAI_API_KEY": KEY, "OPENAI_LOG": "debug", "OMP_NUM_THREADS": "1"})
+def log_of(path):
+    return path.with_suffix(".log").read_text(encoding="utf-8")
+
+
+def reaches(process, path, lines):
+    """Wait until the transcript has so many lines."""
+    deadline = time.monotonic() + 60
+    while not (path.exists() and path.read_bytes().count(b"\n") > lines):
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def test_a_run_killed_halfway_resumes_and_every_exchange_is_there_once(serve, tmp_path):
     path = tmp_path / "t.jsonl"
     server, _ = serve(garbled=0.02)
     first = command(path, server.url)
-    deadline = time.monotonic() + 60
-    while not (path.exists() and path.read_bytes().count(b"\n") > 500):
-        assert first.poll() is None and time.monotonic() < deadline
-        time.sleep(0.01)
+    reaches(first, path, 500)
     first.send_signal(signal.SIGKILL)
     first.wait()
     with path.open("a", encoding="utf-8") as file:
@@ -194,12 +242,12 @@ def test_a_run_killed_halfway_resumes_and_every_exchange_is_there_once(serve, tm
     assert kept.count(b"\n") < 1_200
     second = command(path, server.url)
     second.wait()
-    log = path.with_suffix(".log").read_text(encoding="utf-8")
+    log = log_of(path)
     assert second.returncode == 0, log[-2000:]
     assert path.read_bytes().startswith(kept)
     answered = [entry["turn"] for entry in entries(path) if entry["kind"] == "ok"]
     assert len(answered) == len(set(answered)) == 20 * 30 * 2
-    assert "1,200 requests" in log and "tokens" in log
+    assert "1,200 requests, 0 of them answered" in log and "The stand-in answered, no language model" in log
     assert KEY not in log and KEY not in path.read_text(encoding="utf-8")
 
 
@@ -220,8 +268,74 @@ def test_the_command_reports_a_rejected_key_without_showing_it(serve, tmp_path):
     server, _ = serve(faults=("401",) * 50)
     process = command(tmp_path / "t", server.url)
     process.wait()
-    log = (tmp_path / "t.log").read_text(encoding="utf-8")
-    assert process.returncode == 1 and "Rejected" in log and "[key]" in log and KEY not in log
+    log = log_of(tmp_path / "t")
+    assert process.returncode == 1 and "The endpoint rejects the request" in log and "[key]" in log
+    assert KEY not in log and "Traceback" not in log
+
+
+def test_an_interrupted_command_says_so_and_the_next_one_estimates_the_rest(serve, tmp_path):
+    path = tmp_path / "t"
+    server, _ = serve()
+    first = command(path, server.url, "--prices", "1000", "2000")
+    reaches(first, path, 100)
+    first.send_signal(signal.SIGINT)
+    first.wait()
+    log = log_of(path)
+    assert first.returncode == 130 and "the same command goes on" in log and "Traceback" not in log
+    answered = len(entries(path))
+    second = command(path, server.url, "--budget", "1")
+    second.wait()
+    assert second.returncode == 1 and f"{answered} of them answered" in log_of(path)
+    assert "larger BUDGET goes on" in log_of(path)
+    assert re.search(r"each and 30 for the answer: [\d,]+ tokens, cost \d+\.\d\d", log)
+
+
+def test_the_command_says_what_to_do_with_another_models_transcript_and_after_failures(serve, tmp_path):
+    server, client = serve(faults=("500",) * 10**4)
+    waiting = command(tmp_path / "w", server.url)
+    waiting.wait()
+    assert waiting.returncode == 1 and "20 of 20 pairs wait for the endpoint" in log_of(tmp_path / "w")
+    server.faults.clear()
+    agent(tmp_path / "t", client)(HERE)
+    other = command(tmp_path / "t", server.url, model="another")
+    other.wait()
+    assert other.returncode == 1
+    assert "it must be some-model, to go on with it; or move that file away" in log_of(tmp_path / "t")
+
+
+def test_the_stand_in_is_never_taken_for_a_model_nor_mixed_with_one(serve, tmp_path):
+    path = tmp_path / "t"
+    agent(path, serve()[1])(HERE)
+    assert Transcript(path).models() == {"some-model"} and not Transcript(path).of_a_model
+    _, client = serve(reports="some-model-of-today")
+    resumed = agent(path, client)
+    with pytest.raises(Rejected, match="some-model-of-today answers, and the transcript has .* {'stand-in'}"):
+        resumed(resumed(HERE))
+    assert not Transcript(path).of_a_model
+    agent(tmp_path / "model", client)(HERE)
+    assert Transcript(tmp_path / "model").of_a_model
+
+
+def test_the_given_transcript_is_one_with_answers(serve, tmp_path, monkeypatch):
+    monkeypatch.delenv("AGENT_DYNAMICS_TRANSCRIPT", raising=False)
+    assert given_transcript() is None
+    monkeypatch.setenv("AGENT_DYNAMICS_TRANSCRIPT", str(tmp_path / "t"))
+    assert given_transcript() is None
+    server, client = serve(faults=("401",))
+    with pytest.raises(Rejected):
+        agent(tmp_path / "t", client)(HERE)
+    assert given_transcript() is None
+    agent(tmp_path / "t", client)(HERE)
+    assert given_transcript().kinds() == {"rejected": 1, "ok": 1}
+
+
+def test_a_proxy_of_the_environment_does_not_stand_before_this_machine(serve, tmp_path, monkeypatch):
+    for name in ("http_proxy", "HTTP_PROXY", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    agent(tmp_path / "t", serve()[1])(HERE)
+    assert [entry["kind"] for entry in entries(tmp_path / "t")] == ["ok"]
 
 
 def test_no_key_and_a_batch_of_prompts_are_errors(monkeypatch, tmp_path):
@@ -250,5 +364,13 @@ def test_the_effective_step_of_a_gradient_agent_is_its_step():
     assert eta == pytest.approx(0.3, rel=1e-12) and linear == pytest.approx(1, rel=1e-12)
     eta, linear = effective_step(prompt, received, received + HERE)
     assert linear < 0.5
-    with pytest.raises(ValueError, match="sent was without movement"):
-        effective_step(prompt, received, received)
+    assert effective_step(prompt, received, received) == (0.0, 0.0)
+    there = prompt.target.expand(4, 3)
+    assert all(math.isnan(value) for value in effective_step(prompt, there, there))
+
+
+def test_plateaus_are_predicted_where_the_steps_are_stable():
+    limit = equilibrium(GradientAgent(PAIRS[1].prompt_w, 0.3), GradientAgent(PAIRS[1].prompt_u, 0.5))
+    assert predicted_plateaus(PAIRS[1], 0.3, 0.5) == (limit.error_w.norm(), limit.error_u.norm())
+    for step in (-0.1, 0.0, 1.6, math.nan):
+        assert all(math.isnan(value) for value in predicted_plateaus(PAIRS[1], step, 1.6))

@@ -10,14 +10,20 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import operator
 import os
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from itertools import chain
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import openai
 import torch
@@ -25,11 +31,17 @@ from torch import Tensor
 from tqdm import tqdm
 
 from . import _checks
+from .agents import GradientAgent
+from .equilibrium import equilibrium
 from .prompts import Prompt, prompt_with_covariance, random_covariance, target_pair
+from .stand_in import NAME as STAND_IN
 
+SEED = 11               # of the pairs
 ATTEMPTS = 5            # a turn, the first one included
-LONGEST_WAIT = 60.0     # seconds between two attempts
+LONGEST_WAIT = 60.0     # seconds between two attempts, whatever the endpoint asks for
 ANSWER_TOKENS = 4_000   # the most that one answer may take, a model's reasoning included
+SHORT_ANSWER = 30       # tokens of an answer without reasoning, about
+UNUSABLE = ("refused", "cut-off", "malformed", "wrong-length", "not-finite")  # what a model said, and no weights
 DIMENSION, EXAMPLES = 3, 6
 KINDS = (("aligned", 0.0), ("misaligned", math.pi / 4), ("misaligned", math.pi / 2),
          ("misaligned", 3 * math.pi / 4), ("misaligned", math.pi), ("one-sided", math.pi / 2))
@@ -53,6 +65,10 @@ class Rejected(RuntimeError):
     """The endpoint does not accept the request at all, so that no later one can succeed."""
 
 
+class _Stopped(Exception):
+    """Another pair ended the run."""
+
+
 class Transcript:
     """Every attempt of an experiment, one JSON object a line, and the budget that they share.
 
@@ -69,7 +85,7 @@ class Transcript:
     def __init__(self, path: str | Path, budget: int = 3_000_000) -> None:
         self.path, self.budget = Path(path), _checks.count("budget", budget)
         self.attempts: dict[str, list[dict]] = {}
-        self.tokens = self._reserved = 0
+        self.tokens_in = self.tokens_out = self._reserved = 0
         self._lock = threading.Lock()
         if self.path.exists():
             text = self.path.read_bytes()
@@ -80,11 +96,18 @@ class Transcript:
                 try:
                     self._enter(json.loads(line))
                 except (ValueError, TypeError, KeyError) as error:
-                    raise _checks.bad("path", f"{path}, whose line {number} is no attempt", "a transcript") from error
+                    raise _checks.bad("path", f"{path}, whose line {number} is no attempt",
+                                      "a transcript") from error
 
     def _enter(self, entry: dict) -> None:
         self.attempts.setdefault(entry["turn"], []).append(entry)
-        self.tokens += entry["tokens"]
+        self.tokens_in += entry["tokens_in"]
+        self.tokens_out += entry["tokens_out"]
+
+    @property
+    def tokens(self) -> int:
+        """What was spent, asked and answered."""
+        return self.tokens_in + self.tokens_out
 
     def reserve(self, tokens: int) -> None:
         """Set tokens aside for a request; BudgetReached where they are not left."""
@@ -105,25 +128,56 @@ class Transcript:
                 os.fsync(file.fileno())
             self._enter(entry)
 
+    def entries(self) -> list[dict]:
+        """Every attempt, those of a turn in their order."""
+        return list(chain.from_iterable(map(list, list(self.attempts.values()))))
+
     def kinds(self) -> Counter:
         """How often each kind of answer occurs."""
-        return Counter(entry["kind"] for entries in self.attempts.values() for entry in entries)
+        return Counter(entry["kind"] for entry in self.entries())
 
     def models(self) -> set[str]:
-        """The names under which the endpoint answered."""
-        return {entry["answered_by"] for entries in self.attempts.values() for entry in entries
-                if entry["answered_by"]}
+        """The names under which models were asked."""
+        return {entry["model"] for entry in self.entries()}
+
+    def answered_by(self) -> set[str]:
+        """The names that the endpoint gave with its answers."""
+        return {entry["answered_by"] for entry in self.entries() if entry["kind"] != "rejected"} - {""}
+
+    def ended(self) -> set[str]:
+        """The names of the pairs that unusable answers ended."""
+        return {turn.split("/")[0] for turn, entries in self.attempts.items()
+                if sum(entry["kind"] in UNUSABLE for entry in entries) >= ATTEMPTS}
+
+    @property
+    def of_a_model(self) -> bool:
+        """Whether a language model answered, and not the stand-in, under whatever name it was asked."""
+        return bool(self.attempts) and STAND_IN not in self.answered_by()
 
 
-def connect(timeout: float = 120.0) -> openai.OpenAI:
-    """The official client for OPENAI_BASE_URL with OPENAI_API_KEY, without retries of its own.
+def given_transcript() -> Transcript | None:
+    """The transcript at AGENT_DYNAMICS_TRANSCRIPT; None where there is none with an answer in it."""
+    path = Path(os.environ.get("AGENT_DYNAMICS_TRANSCRIPT") or os.devnull)
+    transcript = Transcript(path) if path.is_file() else None
+    return transcript if transcript and transcript.kinds()["ok"] else None
+
+
+def connect(url: str | None = None, key: str | None = None, timeout: float = 120.0) -> openai.OpenAI:
+    """The official client, without retries of its own.
+
+    Args:
+        url, key: of the endpoint; by default OPENAI_BASE_URL and OPENAI_API_KEY of the environment.
+        timeout: seconds.
 
     Raises:
-        ValueError: no key in the environment.
+        ValueError: no key.
     """
-    if not os.environ.get("OPENAI_API_KEY"):
+    if not (key or os.environ.get("OPENAI_API_KEY")):
         raise _checks.bad("OPENAI_API_KEY", "not set", "the endpoint's key")
-    return openai.OpenAI(max_retries=0, timeout=timeout)
+    host = urlsplit(url or os.environ.get("OPENAI_BASE_URL", "")).hostname
+    # A proxy of the environment would not find this machine's own servers.
+    http = openai.DefaultHttpxClient(trust_env=host not in ("127.0.0.1", "localhost", "::1"))
+    return openai.OpenAI(base_url=url, api_key=key, max_retries=0, timeout=timeout, http_client=http)
 
 
 def question(prompt: Prompt, estimate: Tensor) -> list[dict[str, str]]:
@@ -160,8 +214,9 @@ def parse(text: str | None, d: int) -> tuple[str, list[float] | None]:
 class LanguageModelAgent:
     """An agent whose turns a language model takes. Its turns are counted, and named NAME/1, NAME/2, ...
 
-    An attempt that fails is recorded with its kind: rate-limited, server-error, timeout, connection, refused,
-    cut-off, malformed, wrong-length or not-finite. Then it is made again, after a wait that doubles.
+    An attempt that fails is recorded with its kind and made again, after a wait that doubles or that the endpoint
+    asked for. Answers without usable weights (UNUSABLE) count against the attempts of the turn for ever; what the
+    endpoint failed to do (rate-limited, server-error, timeout, connection) is forgiven when a run is resumed.
 
     Args:
         prompt: the agent's own examples, without batch dimensions.
@@ -170,17 +225,19 @@ class LanguageModelAgent:
         transcript: where attempts are looked up and kept.
         client: None replays: what the transcript lacks is not asked.
         wait: seconds before the second attempt.
+        sleep: how to wait.
 
     Raises:
         ValueError: a batch of prompts.
     """
 
     def __init__(self, prompt: Prompt, name: str, model: str, transcript: Transcript,
-                 client: openai.OpenAI | None = None, wait: float = 1.0) -> None:
+                 client: openai.OpenAI | None = None, wait: float = 1.0,
+                 sleep: Callable[[float], object] = time.sleep) -> None:
         if prompt.gram.ndim != 2:
             raise _checks.bad("prompt", f"a batch of shape {tuple(prompt.gram.shape[:-2])}", "one prompt")
         self.prompt, self.name, self.model = prompt, name, model
-        self.transcript, self.client, self.wait = transcript, client, wait
+        self.transcript, self.client, self.wait, self.sleep = transcript, client, wait, sleep
         self.turns = 0
 
     @property
@@ -205,59 +262,81 @@ class LanguageModelAgent:
                                   "of this very experiment")
             if entry["kind"] == "ok":
                 return self._message(entry)
-            made += entry["kind"] != "rejected"
+            made += entry["kind"] in UNUSABLE
+        kinds = []
         while made < ATTEMPTS:
             if self.client is None:
                 raise NoAnswer(f"{turn}: the transcript ends here")
-            if made:
-                time.sleep(min(self.wait * 2 ** (made - 1), LONGEST_WAIT))
-            entry = self._ask(turn, asked)
+            entry, asked_to_wait = self._ask(turn, asked)
             if entry["kind"] == "ok":
                 return self._message(entry)
             if entry["kind"] == "rejected":
                 raise Rejected(f"{turn}: {entry['answer']}")
+            kinds.append(entry["kind"])
             made += 1
-        kinds = [entry["kind"] for entry in self.transcript.attempts[turn]]
-        raise NoAnswer(f"{turn}: {', '.join(kinds)}")
+            if made < ATTEMPTS:
+                self.sleep(min(max(self.wait * 2 ** (len(kinds) - 1), asked_to_wait), LONGEST_WAIT))
+        raise NoAnswer(f"{turn}: {', '.join(kinds) or 'its attempts are used up'}")
 
     def _message(self, entry: dict) -> Tensor:
         return torch.tensor(entry["weights"], dtype=self.target.dtype, device=self.target.device)
 
-    def _ask(self, turn: str, asked: list[dict[str, str]]) -> dict:
+    def _ask(self, turn: str, asked: list[dict[str, str]]) -> tuple[dict, float]:
+        """Make one attempt: its entry, and the seconds that the endpoint asks to wait."""
         # A token is at least one byte; 100 more for what the endpoint puts around the messages.
-        most = sum(len(part["content"].encode()) for part in asked) + 100 + ANSWER_TOKENS
-        self.transcript.reserve(most)
-        weights, answered_by, tokens = None, "", [0, 0]
+        most = [sum(len(part["content"].encode()) for part in asked) + 100, ANSWER_TOKENS]
+        self.transcript.reserve(sum(most))
+        weights, answered_by, tokens, wait = None, "", most, 0.0
         try:
             reply = self.client.chat.completions.create(
                 model=self.model, messages=asked, max_completion_tokens=ANSWER_TOKENS,
                 response_format=_answer_format(self.prompt.dimension))
-            choice, answered_by = reply.choices[0], reply.model
+            choice, answered_by = reply.choices[0], reply.model or ""
             text, kind = choice.message.content, "cut-off"
-            tokens = [reply.usage.prompt_tokens, reply.usage.completion_tokens] if reply.usage else [most, 0]
-            if choice.message.refusal:
-                text, kind = choice.message.refusal, "refused"
+            if reply.usage:
+                tokens = [reply.usage.prompt_tokens, reply.usage.completion_tokens]
+            if choice.message.refusal or choice.finish_reason == "content_filter":
+                text, kind = choice.message.refusal or text, "refused"
             elif choice.finish_reason != "length":
                 kind, weights = parse(text, self.prompt.dimension)
-        except openai.RateLimitError as error:
-            kind, text = "rate-limited", str(error)
-        except openai.InternalServerError as error:
-            kind, text = "server-error", str(error)
+            if self._mixes(answered_by):
+                kind, weights = "rejected", None
+                text = f"{answered_by} answers, and the transcript has answers of {self.transcript.answered_by()}"
         except openai.APIStatusError as error:
-            kind, text = "rejected", str(error)
+            kind, text, tokens, wait = _failed(error), str(error), [0, 0], _asked_to_wait(error)
         except openai.APITimeoutError as error:
-            kind, text, tokens = "timeout", str(error), [most, 0]
+            kind, text = "timeout", str(error)
         except openai.APIConnectionError as error:
-            kind, text, tokens = "connection", f"{error} {error.__cause__ or ''}", [most, 0]
+            kind, text = "connection", f"{error} {error.__cause__ or ''}"
         except (openai.OpenAIError, ValueError, TypeError, IndexError, AttributeError) as error:
-            # The body is no chat completion.
-            kind, text, tokens = "malformed", f"{type(error).__name__}: {error}", [most, 0]
-        text = (text or "").replace(self.client.api_key, "[key]")
+            kind, text = "server-error", f"no chat completion: {type(error).__name__}: {error}"
+        text, answered_by = ((part or "").replace(self.client.api_key, "[key]") for part in (text, answered_by))
         entry = {"turn": turn, "model": self.model, "answered_by": answered_by, "asked": asked, "kind": kind,
-                 "answer": text, "weights": weights, "tokens": sum(tokens), "tokens_in": tokens[0],
-                 "tokens_out": tokens[1]}
-        self.transcript.append(entry, most)
-        return entry
+                 "answer": text, "weights": weights, "tokens_in": tokens[0], "tokens_out": tokens[1]}
+        self.transcript.append(entry, sum(most))
+        return entry, wait
+
+    def _mixes(self, answered_by: str) -> bool:
+        """Whether one transcript would hold both a model's answers and the stand-in's."""
+        before = self.transcript.answered_by()
+        return bool(before) and (STAND_IN in before) != (answered_by == STAND_IN)
+
+
+def _failed(error: openai.APIStatusError) -> str:
+    # An empty account is reported as a rate limit, and no waiting helps.
+    if error.status_code == 429 and error.code != "insufficient_quota":
+        return "rate-limited"
+    return "server-error" if error.status_code in (408, 409) or error.status_code >= 500 else "rejected"
+
+
+def _asked_to_wait(error: openai.APIStatusError) -> float:
+    """The seconds of a Retry-After header, which is a number or a date; 0 without one."""
+    header = error.response.headers.get("retry-after", "")
+    with suppress(ValueError):
+        return max(0.0, float(header))
+    with suppress(ValueError, TypeError):
+        return max(0.0, (parsedate_to_datetime(header) - datetime.now(UTC)).total_seconds())
+    return 0.0
 
 
 def _answer_format(d: int) -> dict:
@@ -278,7 +357,7 @@ class Pair:
     prompt_u: Prompt
 
 
-def experiment(pairs: int, seed: int) -> list[Pair]:
+def experiment(pairs: int, seed: int = SEED) -> list[Pair]:
     """The pairs of the experiment: the kinds and angles of KINDS in turn, each pair from a seed of its own.
 
     Prompts have eigenvalues from 2/3 to 2 in three dimensions, so that a step of 0.4 has eta lambda <= 0.8.
@@ -304,7 +383,8 @@ def run(pairs: Sequence[Pair], turns: int, model: str, transcript: Transcript, c
         workers: int = 1, wait: float = 1.0, progress: Callable[[], object] = lambda: None) -> dict[str, Tensor]:
     """Let the two agents of every pair alternate from zero, several pairs at once.
 
-    A pair ends early at a turn without an answer; the transcript says why.
+    A pair ends early at a turn without an answer; the transcript says why. Whatever ends the run, it waits for the
+    requests under way.
 
     Args:
         pairs: of the experiment.
@@ -321,8 +401,12 @@ def run(pairs: Sequence[Pair], turns: int, model: str, transcript: Transcript, c
     """
     stopped = threading.Event()
 
+    def sleep(seconds: float) -> None:
+        if stopped.wait(seconds):
+            raise _Stopped
+
     def exchange(pair: Pair) -> Tensor:
-        agents = [LanguageModelAgent(prompt, f"{pair.name}/{letter}", model, transcript, client, wait)
+        agents = [LanguageModelAgent(prompt, f"{pair.name}/{letter}", model, transcript, client, wait, sleep)
                   for letter, prompt in (("W", pair.prompt_w), ("U", pair.prompt_u))]
         messages = [torch.zeros_like(pair.prompt_w.target)]
         try:
@@ -331,7 +415,7 @@ def run(pairs: Sequence[Pair], turns: int, model: str, transcript: Transcript, c
                     break
                 messages.append(agents[index % 2](messages[-1]))
                 progress()
-        except NoAnswer:
+        except (NoAnswer, _Stopped):
             pass  # recorded, and the pair ends here
         except BaseException:
             stopped.set()  # the other pairs end too, after the request that is under way
@@ -347,23 +431,51 @@ def run(pairs: Sequence[Pair], turns: int, model: str, transcript: Transcript, c
             raise
 
 
+def replay(transcript: Transcript) -> tuple[list[Pair], dict[str, Tensor]]:
+    """The pairs that a transcript holds, and their messages as `run` returns them; nothing is asked.
+
+    Raises:
+        ValueError: a transcript that no single run of `experiment` and one model wrote.
+    """
+    names = {turn.split("/")[0] for turn in transcript.attempts}
+    try:
+        model, = transcript.models()
+        (seed, count), = Counter(int(name.split("-")[0]) for name in names).items()
+    except ValueError as error:
+        raise _checks.bad("transcript", f"of {len(names)} pairs and {len(transcript.models())} models",
+                          "of one experiment with one model") from error
+    last = max(int(name.split("-")[1]) for name in names)
+    pairs = [pair for pair in experiment(last + 1, seed) if pair.name in names]
+    turns = max(int(turn.rsplit("/", 1)[1]) for turn in transcript.attempts)
+    return pairs, run(pairs, turns, model, transcript)
+
+
 def effective_step(prompt: Prompt, received: Tensor, sent: Tensor) -> tuple[float, float]:
     """The step size that explains an agent's replies best, and the share of their movement that it explains.
 
-    The least-squares eta in sent - received = -eta S (received - t), and R^2 = 1 - ||rest||^2 / ||moved||^2.
+    The least-squares eta in sent - received = -eta S (received - t), and R^2 = 1 - ||rest||^2 / ||moved||^2. Of
+    an agent that never moves it is (0, 0); of messages without a gradient there is none, (nan, nan).
 
     Args:
         prompt: the agent's.
         received, sent: messages and the replies to them, shape (m, d).
-
-    Raises:
-        ValueError: replies that never move, or messages without a gradient.
     """
     moved, downhill = sent - received, -prompt.gradient(received)
-    if not (moved.square().sum() > 0 and downhill.square().sum() > 0):
-        raise _checks.bad("sent", "without movement or gradient", "replies that move the message")
+    if not downhill.square().sum() > 0:
+        return math.nan, math.nan
+    if not moved.square().sum() > 0:
+        return 0.0, 0.0
     eta = (moved * downhill).sum() / downhill.square().sum()
     return eta.item(), (1 - (moved - eta * downhill).square().sum() / moved.square().sum()).item()
+
+
+def predicted_plateaus(pair: Pair, step_w: float, step_u: float) -> tuple[float, float]:
+    """||e_W|| and ||e_U|| of gradient agents with these steps; (nan, nan) where they do not settle."""
+    try:
+        limit = equilibrium(GradientAgent(pair.prompt_w, step_w), GradientAgent(pair.prompt_u, step_u))
+    except ValueError:  # a step that is not positive, or not stable
+        return math.nan, math.nan
+    return limit.error_w.norm().item(), limit.error_u.norm().item()
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -373,38 +485,75 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--pairs", type=int, required=True)
     parser.add_argument("--turns", type=int, required=True)
     parser.add_argument("--transcript", type=Path, required=True)
-    parser.add_argument("--seed", type=int, default=11)
     parser.add_argument("--budget", type=int, default=3_000_000, help="tokens, those in the transcript included")
     parser.add_argument("--workers", type=int, default=4, help="the most requests at one time")
     parser.add_argument("--wait", type=float, default=1.0, help="seconds before the second attempt")
-    parser.add_argument("--prices", type=float, nargs=2, default=(0.0, 0.0), metavar=("IN", "OUT"),
-                        help="of a million tokens, to show the cost")
+    parser.add_argument("--prices", type=float, nargs=2, metavar=("IN", "OUT"),
+                        help="of a million tokens asked and answered, to show the cost")
     given = parser.parse_args(arguments)
-    pairs, transcript = experiment(given.pairs, given.seed), Transcript(given.transcript, given.budget)
-    asked = question(pairs[0].prompt_w, pairs[0].prompt_w.target)
-    requests, size = 2 * given.pairs * given.turns, sum(len(part["content"]) for part in asked) // 2
-    price_in, price_out = given.prices
-    print(f"{given.pairs} pairs x {given.turns} turns: {requests:,} requests of about {size} tokens each and "
-          f"their answers (about {requests * size / 1e6 * price_in:.2f} for the requests); budget "
-          f"{given.budget:,} tokens, of which {transcript.tokens:,} are spent", flush=True)
-    with tqdm(total=requests, unit="reply") as bar, connect() as client:
+    try:
+        _go_on(given, experiment(given.pairs), Transcript(given.transcript, given.budget))
+    except BudgetReached as error:
+        raise SystemExit(f"The budget is reached: {error}. The same command with a larger BUDGET goes on."
+                         ) from None
+    except Rejected as error:
+        raise SystemExit(f"The endpoint rejects the request: {error}\nCheck OPENAI_BASE_URL, OPENAI_API_KEY and "
+                         "MODEL; the endpoint must know structured output. The same command goes on.") from None
+    except ValueError as error:
+        raise SystemExit(str(error)) from None
+    except KeyboardInterrupt:
+        print(f"Stopped. Every answer so far is in {given.transcript}; the same command goes on.", flush=True)
+        raise SystemExit(130) from None
+
+
+def _go_on(given: argparse.Namespace, pairs: list[Pair], transcript: Transcript) -> None:
+    others = ", ".join(transcript.models() - {given.model})
+    if others:
+        raise _checks.bad("MODEL", f"{given.model}, while {transcript.path} is of {others}",
+                          f"{others}, to go on with it; or move that file away to start anew")
+    print(_estimate(pairs, given.turns, transcript, given.prices), flush=True)
+    with connect() as client, tqdm(total=2 * len(pairs) * given.turns, unit="reply") as bar:
         def progress() -> None:
-            bar.set_postfix_str(f"{transcript.tokens:,} tokens{_cost(transcript, price_in, price_out)}", refresh=False)
+            bar.set_postfix_str(_spent(transcript, given.prices), refresh=False)
             bar.update()
 
-        try:
-            run(pairs, given.turns, given.model, transcript, client, given.workers, given.wait, progress)
-        except (BudgetReached, Rejected) as error:
-            raise SystemExit(f"{type(error).__name__}: {error}") from None
+        messages = run(pairs, given.turns, given.model, transcript, client, given.workers, given.wait, progress)
     kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(transcript.kinds().items()))
-    print(f"{transcript.path}: {kinds}; {transcript.tokens:,} tokens{_cost(transcript, price_in, price_out)}")
+    print(f"{transcript.path}: {kinds}; {_spent(transcript, given.prices)}.")
+    if not transcript.of_a_model:
+        print("The stand-in answered, no language model.")
+    short = {name for name, said in messages.items() if len(said) <= 2 * given.turns}
+    ended = transcript.ended() & short
+    if ended:
+        print(f"{len(ended)} of {len(pairs)} pairs ended early: {ATTEMPTS} unusable answers in one turn.")
+    if short - ended:
+        raise SystemExit(f"{len(short - ended)} of {len(pairs)} pairs wait for the endpoint, which failed in a "
+                         "turn of each. The same command tries them again.")
 
 
-def _cost(transcript: Transcript, price_in: float, price_out: float) -> str:
-    if not (price_in or price_out):
-        return ""
-    entries = [entry for entries in list(transcript.attempts.values()) for entry in list(entries)]
-    return f", cost {sum(e['tokens_in'] * price_in + e['tokens_out'] * price_out for e in entries) / 1e6:.4f}"
+def _estimate(pairs: Sequence[Pair], turns: int, transcript: Transcript, prices: Sequence[float] | None) -> str:
+    requests, answered = 2 * len(pairs) * turns, [e for e in transcript.entries() if e["kind"] == "ok"]
+    if answered:
+        each_in, each_out = (sum(e[key] for e in answered) // len(answered) for key in ("tokens_in", "tokens_out"))
+    else:  # numbers take about a token for two characters
+        asked = question(pairs[0].prompt_w, pairs[0].prompt_w.target)
+        each_in, each_out = sum(len(part["content"]) for part in asked) // 2, SHORT_ANSWER
+    left = max(requests - len(answered), 0)
+    likely, most = ((left * each_in, left * out) for out in (each_out, ANSWER_TOKENS))
+    return (f"{len(pairs)} pairs x {turns} turns: {requests:,} requests, {len(answered):,} of them answered.\n"
+            f"The others take about {each_in} tokens each and {each_out} for the answer: "
+            f"{_tokens(likely, prices)}.\n"
+            f"Where a model reasons at length it is up to {_tokens(most, prices)}.\n"
+            f"Spent so far: {_spent(transcript, prices)}; the budget is {transcript.budget:,} tokens.")
+
+
+def _spent(transcript: Transcript, prices: Sequence[float] | None) -> str:
+    return _tokens((transcript.tokens_in, transcript.tokens_out), prices)
+
+
+def _tokens(tokens: Sequence[int], prices: Sequence[float] | None) -> str:
+    cost = f", cost {sum(map(operator.mul, tokens, prices)) / 1e6:.2f}" if prices else ""
+    return f"{sum(tokens):,} tokens{cost}"
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import random
 import threading
 import time
 from collections import Counter
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
@@ -36,16 +37,20 @@ class StandIn(ThreadingHTTPServer):
             `delay` seconds, then an answer), "cut" (the connection breaks within the body), "empty" (a body
             without choices), "malformed", "nan", "short", "length", "refusal", or "" for an answer.
         delay: seconds.
+        retry_after: header of the errors, where it is not empty.
+        reports: the name of the model that it says it is, to test what is done with a model's answers.
         port: 0 for a free one.
     """
 
     daemon_threads = True
 
     def __init__(self, step_size: float = 0.4, digits: int = 2, slips: float = 0.0, garbled: float = 0.0,
-                 seed: int = 0, faults: tuple[str, ...] = (), delay: float = 0.0, port: int = 0) -> None:
+                 seed: int = 0, faults: tuple[str, ...] = (), delay: float = 0.0, retry_after: str = "",
+                 reports: str = NAME, port: int = 0) -> None:
         super().__init__(("127.0.0.1", port), _Handler)
         self.step_size, self.digits, self.slips, self.garbled = step_size, digits, slips, garbled
         self.seed, self.faults, self.delay = seed, list(faults), delay
+        self.retry_after, self.reports = retry_after, reports
         self.lock, self.times, self.busy, self.most_at_once = threading.Lock(), Counter(), 0, 0
 
     @property
@@ -112,7 +117,7 @@ class _Handler(BaseHTTPRequestHandler):
         choice = {"index": 0, "finish_reason": "length" if fault == "length" else "stop", "message": {
             "role": "assistant", "content": text, "refusal": "I cannot." if fault == "refusal" else None}}
         words_in, words_out = len(asked) // 4, len(text or "") // 4
-        self._send(200, {"id": "0", "object": "chat.completion", "created": 0, "model": NAME,
+        self._send(200, {"id": "0", "object": "chat.completion", "created": 0, "model": self.server.reports,
                          "choices": [] if fault == "empty" else [choice],
                          "usage": {"prompt_tokens": words_in, "completion_tokens": words_out,
                                    "total_tokens": words_in + words_out}}, cut=fault == "cut")
@@ -122,6 +127,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(data)))
+        if status != 200 and self.server.retry_after:
+            self.send_header("Retry-After", self.server.retry_after)
         self.end_headers()
         self.wfile.write(data[:len(data) // 2] if cut else data)
         self.close_connection = self.close_connection or cut
@@ -138,8 +145,9 @@ def main() -> None:
     parser.add_argument("--garbled", type=float, default=0.02)
     given = parser.parse_args()
     with StandIn(slips=given.slips, garbled=given.garbled, port=given.port) as server:
-        print(f"OPENAI_BASE_URL={server.url}", flush=True)
-        threading.Event().wait()
+        print(f"export OPENAI_BASE_URL={server.url} OPENAI_API_KEY=none", flush=True)
+        with suppress(KeyboardInterrupt):
+            threading.Event().wait()
 
 
 if __name__ == "__main__":
