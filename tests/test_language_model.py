@@ -8,12 +8,15 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
+import jupytext
 import pytest
 import torch
 
 from agent_dynamics import language_model
 from agent_dynamics.agents import GradientAgent
+from agent_dynamics.claims import MIME
 from agent_dynamics.equilibrium import equilibrium
 from agent_dynamics.language_model import (
     ATTEMPTS,
@@ -35,6 +38,7 @@ from agent_dynamics.stand_in import StandIn
 
 KEY = "sk-a-key-that-must-stay-secret"
 PAIRS = experiment(6, 1)
+PAIRS_OF_THE_CHAPTER = experiment(6)
 HERE = torch.tensor([0.5, -0.25, 1.0], dtype=torch.float64)
 
 
@@ -374,3 +378,30 @@ def test_plateaus_are_predicted_where_the_steps_are_stable():
     assert predicted_plateaus(PAIRS[1], 0.3, 0.5) == (limit.error_w.norm(), limit.error_u.norm())
     for step in (-0.1, 0.0, 1.6, math.nan):
         assert all(math.isnan(value) for value in predicted_plateaus(PAIRS[1], step, 1.6))
+
+
+def test_the_chapter_shows_the_model_of_a_given_transcript_and_no_key(serve, tmp_path):
+    _, client = serve(reports="some-model-of-today", slips=0.1)
+    run(PAIRS_OF_THE_CHAPTER, 6, "some-model", Transcript(tmp_path / "t"), client, workers=2)
+    chapter = Path(__file__).parents[1] / "book" / "11-language-models.md"
+    notebook, executed = tmp_path / "in.ipynb", tmp_path / "out.ipynb"
+    jupytext.write(jupytext.read(chapter), notebook)
+    subprocess.run(
+        [sys.executable, "-m", "papermill", str(notebook), str(executed), "--cwd", str(tmp_path), "-p", "pairs", "6",
+         "-p", "turns", "6", "-p", "rounds", "25"], check=True, capture_output=True,
+        env={**os.environ, "AGENT_DYNAMICS_TRANSCRIPT": str(tmp_path / "t"), "OMP_NUM_THREADS": "1"})
+    text = executed.read_text(encoding="utf-8")
+    assert KEY not in text
+    outputs = [output for cell in json.loads(text)["cells"] for output in cell.get("outputs", [])]
+    text_of = "application/papermill.record/text/plain"
+    glued = {output["metadata"]["scrapbook"]["name"]: output["data"][text_of] for output in outputs
+             if "scrapbook" in output.get("metadata", {})}
+    assert glued["11-who"] == "'the language model some-model-of-today'"
+    assert glued["11-complete"] == "'6 of 6 pairs went through all 6 rounds.'"
+    claims = [output["data"][MIME]["id"] for output in outputs if MIME in output.get("data", {})]
+    assert {"language-model-linear", "language-model-plateau", "stand-in-rounding"} <= set(claims)
+    assert [output for output in outputs if output.get("name") == "stderr"] == []
+    for name in ("11-plateau", "11-linear"):
+        drawn = json.loads((tmp_path / "figures" / f"{name}.json").read_text(encoding="utf-8"))
+        assert drawn["parameters"]["answered_by"] == "some-model-of-today"
+        assert "some-model-of-today" in drawn["caption"] and "stand-in" not in drawn["caption"]

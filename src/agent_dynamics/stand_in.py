@@ -116,7 +116,7 @@ class _Handler(BaseHTTPRequestHandler):
         text = TEXTS[fault] if fault in TEXTS else self.server.answer(asked)
         choice = {"index": 0, "finish_reason": "length" if fault == "length" else "stop", "message": {
             "role": "assistant", "content": text, "refusal": "I cannot." if fault == "refusal" else None}}
-        words_in, words_out = len(asked) // 4, len(text or "") // 4
+        words_in, words_out = sum(len(part["content"]) for part in body["messages"]) // 2, len(text or "") // 2
         self._send(200, {"id": "0", "object": "chat.completion", "created": 0, "model": self.server.reports,
                          "choices": [] if fault == "empty" else [choice],
                          "usage": {"prompt_tokens": words_in, "completion_tokens": words_out,
