@@ -387,8 +387,8 @@ def test_the_chapter_shows_the_model_of_a_given_transcript_and_no_key(serve, tmp
     notebook, executed = tmp_path / "in.ipynb", tmp_path / "out.ipynb"
     jupytext.write(jupytext.read(chapter), notebook)
     subprocess.run(
-        [sys.executable, "-m", "papermill", str(notebook), str(executed), "--cwd", str(tmp_path), "-p", "pairs", "6",
-         "-p", "turns", "6", "-p", "rounds", "25"], check=True, capture_output=True,
+        [sys.executable, "-m", "papermill", str(notebook), str(executed), "--cwd", str(tmp_path),
+         "-p", "pairs", "6", "-p", "turns", "6", "-p", "rounds", "25"], check=True, capture_output=True,
         env={**os.environ, "AGENT_DYNAMICS_TRANSCRIPT": str(tmp_path / "t"), "OMP_NUM_THREADS": "1"})
     text = executed.read_text(encoding="utf-8")
     assert KEY not in text

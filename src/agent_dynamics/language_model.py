@@ -85,6 +85,7 @@ class Transcript:
     def __init__(self, path: str | Path, budget: int = 3_000_000) -> None:
         self.path, self.budget = Path(path), _checks.count("budget", budget)
         self.attempts: dict[str, list[dict]] = {}
+        self.answered_by: set[str] = set()  # the names that the endpoint gave with its answers
         self.tokens_in = self.tokens_out = self._reserved = 0
         self._lock = threading.Lock()
         if self.path.exists():
@@ -103,6 +104,8 @@ class Transcript:
         self.attempts.setdefault(entry["turn"], []).append(entry)
         self.tokens_in += entry["tokens_in"]
         self.tokens_out += entry["tokens_out"]
+        if entry["answered_by"] and entry["kind"] != "rejected":
+            self.answered_by.add(entry["answered_by"])
 
     @property
     def tokens(self) -> int:
@@ -140,10 +143,6 @@ class Transcript:
         """The names under which models were asked."""
         return {entry["model"] for entry in self.entries()}
 
-    def answered_by(self) -> set[str]:
-        """The names that the endpoint gave with its answers."""
-        return {entry["answered_by"] for entry in self.entries() if entry["kind"] != "rejected"} - {""}
-
     def ended(self) -> set[str]:
         """The names of the pairs that unusable answers ended."""
         return {turn.split("/")[0] for turn, entries in self.attempts.items()
@@ -152,7 +151,7 @@ class Transcript:
     @property
     def of_a_model(self) -> bool:
         """Whether a language model answered, and not the stand-in, under whatever name it was asked."""
-        return bool(self.attempts) and STAND_IN not in self.answered_by()
+        return bool(self.attempts) and STAND_IN not in self.answered_by
 
 
 def given_transcript() -> Transcript | None:
@@ -301,7 +300,7 @@ class LanguageModelAgent:
                 kind, weights = parse(text, self.prompt.dimension)
             if self._mixes(answered_by):
                 kind, weights = "rejected", None
-                text = f"{answered_by} answers, and the transcript has answers of {self.transcript.answered_by()}"
+                text = f"{answered_by} answers, and the transcript has answers of {self.transcript.answered_by}"
         except openai.APIStatusError as error:
             kind, text, tokens, wait = _failed(error), str(error), [0, 0], _asked_to_wait(error)
         except openai.APITimeoutError as error:
@@ -318,7 +317,7 @@ class LanguageModelAgent:
 
     def _mixes(self, answered_by: str) -> bool:
         """Whether one transcript would hold both a model's answers and the stand-in's."""
-        before = self.transcript.answered_by()
+        before = self.transcript.answered_by
         return bool(before) and (STAND_IN in before) != (answered_by == STAND_IN)
 
 
