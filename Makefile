@@ -35,7 +35,7 @@ NOTEBOOKS := $(EXECUTED:book/%.md=$(SOURCE)/%.ipynb)
 # What a language model answered to make llm; chapter 11 shows it where it is there.
 TRANSCRIPT := _build/llm/transcript.jsonl
 LAST := $(SOURCE)/claims.ipynb $(SOURCE)/how-built.ipynb
-COPIED := $(PLAIN:book/%=$(SOURCE)/%) $(patsubst book/%,$(SOURCE)/%,$(wildcard book/*.bib book/_static/*))
+COPIED := $(PLAIN:book/%=$(SOURCE)/%) $(patsubst book/%,$(SOURCE)/%,$(wildcard book/*.bib) $(shell find book/_static -type f))
 PACKAGE := $(shell find src -name '*.py' -o -name '*.toml') requirements.lock
 
 help: ## list the doors

@@ -1,0 +1,108 @@
+// The arithmetic of the explorables: numbers in, numbers out, nothing of the page. The formulas are those of
+// chapters 4, 5 and 7; tests/site/test_explorables.py holds each function to the Python package.
+"use strict";
+
+const dynamics = (() => {
+  // A matrix is [a, b, c, d], row by row; P = eta S stands for an agent, whose map is v -> v - P (v - target).
+  const product = ([a, b, c, d], [e, f, g, h]) => [a * e + b * g, a * f + b * h, c * e + d * g, c * f + d * h];
+  const apply = ([a, b, c, d], [x, y]) => [a * x + b * y, c * x + d * y];
+  const minus = (m, n) => m.map((entry, i) => entry - n[i]);
+  const scaled = (m, factor) => m.map((entry) => factor * entry);
+  const complement = ([a, b, c, d]) => [1 - a, -b, -c, 1 - d];
+  const determinant = ([a, b, c, d]) => a * d - b * c;
+  const solve = (m, n) => scaled(product([m[3], -m[1], -m[2], m[0]], n), 1 / determinant(m));
+
+  // The symmetric matrix with eigenvalue `along` in the direction `angle` (radians) and `across` orthogonal to it.
+  function geometry(angle, along, across) {
+    const mean = (along + across) / 2;
+    const half = (along - across) / 2;
+    const [cos, sin] = [half * Math.cos(2 * angle), half * Math.sin(2 * angle)];
+    return [mean + cos, sin, sin, mean - cos];
+  }
+
+  function spectralRadius([a, b, c, d]) {
+    const mean = (a + d) / 2;
+    const split = ((a - d) / 2) ** 2 + b * c;
+    return split < 0 ? Math.hypot(mean, Math.sqrt(-split)) : Math.abs(mean) + Math.sqrt(split);
+  }
+
+  // rho(AB), the factor by which a round shrinks the distance to the equilibrium in the long run.
+  const rate = (P, Q) => spectralRadius(product(complement(P), complement(Q)));
+
+  // N with e_W = N Delta, N = (I - AB)^-1 A (I - B). I - AB = P + Q - PQ keeps the digits of small steps.
+  function biasMatrix(P, Q) {
+    const pq = product(P, Q);
+    return solve(minus(P.map((entry, i) => entry + Q[i]), pq), minus(Q, pq));
+  }
+
+  // Both limits and errors, null where rho(AB) >= 1. An agent is {target, step, geometry}.
+  function equilibrium(w, u) {
+    const [P, Q] = [scaled(w.geometry, w.step), scaled(u.geometry, u.step)];
+    const rho = rate(P, Q);
+    const gap = minus(u.target, w.target);
+    if (!(rho < 1 - 1e-12)) return { rate: rho, settles: false, gap, w: null, u: null, errorW: null, errorU: null };
+    const errorW = apply(biasMatrix(P, Q), gap);
+    const errorU = scaled(apply(biasMatrix(Q, P), gap), -1);
+    const at = (target, error) => target.map((entry, i) => entry + error[i]);
+    return { rate: rho, settles: true, gap, w: at(w.target, errorW), u: at(u.target, errorU), errorW, errorU };
+  }
+
+  // The start, then W's and U's messages in turn: 2 turns + 1 points.
+  function messages(w, u, start, turns) {
+    const sent = [start];
+    for (let turn = 0; turn < turns; turn++) {
+      for (const { target, step, geometry: S } of [w, u]) {
+        const before = sent.at(-1);
+        const pull = apply(S, minus(before, target));
+        sent.push(before.map((entry, i) => entry - step * pull[i]));
+      }
+    }
+    return sent;
+  }
+
+  // ||e||^2 for the targets (cos o, sin o) and (cos (o + theta), sin (o + theta)), with e = N Delta.
+  function plateau(N, orientation, theta) {
+    const length = 2 * Math.sin(theta / 2);
+    const direction = orientation + theta / 2;
+    const [x, y] = apply(N, [-length * Math.sin(direction), length * Math.cos(direction)]);
+    return x * x + y * y;
+  }
+
+  // The condition number of G = N'N.
+  function conditionNumber([a, b, c, d]) {
+    const [p, q, r] = [a * a + c * c, a * b + c * d, b * b + d * d];
+    const largest = (p + r) / 2 + Math.hypot((p - r) / 2, q);
+    return largest === 0 ? 1 : Math.max(1, (largest / determinant([a, b, c, d])) ** 2);
+  }
+
+  const thetaMax = (kappa) => 4 * Math.atan(1 / Math.sqrt(kappa));
+
+  // `count` eigenvalues from largest / kappa to largest, evenly spaced on a logarithmic scale.
+  const spectrum = (count, largest, kappa) =>
+    Array.from({ length: count }, (_, i) => largest * kappa ** (i / (count - 1) - 1));
+
+  // The main agent's error before its first turn and after each, from an error of 1 spread evenly over the
+  // eigendirections. The helper replies with w - (estimate S + damping I)^-1 S (w - w*); null is no helper.
+  function mainErrors(eigenvalues, step, turns, helper) {
+    let error = eigenvalues.map(() => 1 / Math.sqrt(eigenvalues.length));
+    const norms = [1];
+    for (let turn = 0; turn < turns; turn++) {
+      if (helper && turn) {
+        const { damping, estimate } = helper;
+        error = error.map((e, i) => e * (1 - eigenvalues[i] / (estimate * eigenvalues[i] + damping)));
+      }
+      error = error.map((e, i) => e * (1 - step * eigenvalues[i]));
+      norms.push(Math.hypot(...error));
+    }
+    return norms;
+  }
+
+  // The factor of a round in the direction of eigenvalue s.
+  const roundFactor = (s, step, helper) =>
+    (1 - step * s) * (helper ? 1 - s / (helper.estimate * s + helper.damping) : 1);
+
+  return {
+    geometry, rate, equilibrium, messages, biasMatrix, plateau, conditionNumber, thetaMax, spectrum, mainErrors,
+    roundFactor, scaled,
+  };
+})();
