@@ -16,8 +16,8 @@
       factor: "slowest factor a turn, alone",
       factorHelped: "slowest factor a turn, helped",
     },
-    goal: "The helper believes the main agent’s geometry to be a third of what it is. Choose a damping with which it is still quick.",
-    conditions: ["the condition number is at least 100", "the helper’s estimate is at most 1/3 of the truth", "the error with the helper is below 10^−6 after at most 60 turns"],
+    goal: "The helper takes the main agent’s geometry for less than half of what it is. Find a damping with which it is still quick.",
+    conditions: ["the condition number is at least 100", "the helper’s estimate is at most 0.4 of the truth", "the error with the helper is below 10^−6 after at most 60 turns"],
   });
 
   const area = widgets.canvas(figure.plot, { label: "Error of the main agent after each turn", height: (width) => Math.round(Math.max(270, 0.5 * width)) }, update);
@@ -83,7 +83,7 @@
     set(level, { d: `M${x(0)} ${y(Math.log10(NEAR))}H${x(turns)}` });
     ticks.replaceChildren();
     const text = (px, py, anchor, words) => widgets.write(draw(ticks, "text", { x: px, y: py, "text-anchor": anchor }), words);
-    for (const v of [3, 0, -3, -6, -9, -12]) text(x(0) - 7, y(v) + 4, "end", v ? `10${power(v)}` : "1");
+    for (const v of [3, 0, -3, -6, -9, -12]) text(x(0) - 7, y(v) + 4, "end", v ? power(v) : "1");
     for (let v = 0; v <= turns; v += every) text(x(v), height - 23, "middle", String(v));
     text((x(0) + x(turns)) / 2, height - 5, "middle", "turn");
 
@@ -111,7 +111,7 @@
     });
     const reached = figure.judge([
       [controls.kappa.value >= 99.99, integer(controls.kappa.value)],
-      [helper.estimate <= 1 / 3, `× ${fixed(helper.estimate, 2)}`],
+      [helper.estimate <= 0.4, `× ${fixed(helper.estimate, 2)}`],
       [wait.helped !== null && wait.helped <= 60, wait.helped === null ? "never" : `${count(wait.helped)} turns`],
     ]);
     const unstable = !(worst.helped < 1);

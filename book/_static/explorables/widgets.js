@@ -40,15 +40,19 @@ const widgets = (() => {
 
   // Text with raised and lowered parts, as in 10^−6 and θ_max, in HTML and in a drawing.
   function write(element, text) {
-    element.replaceChildren(...text.split(/([\^_][−\w∞]+)/).flatMap((part) => {
-      if (!/^[\^_]/.test(part)) return [part];
-      const raised = part[0] === "^";
-      if (!(element instanceof SVGElement)) return [make(raised ? "sup" : "sub", {}, part.slice(1))];
-      const shift = document.createElementNS(SVG, "tspan");
-      set(shift, { dy: raised ? "-0.5em" : "0.3em" });
-      shift.append(part.slice(1));
-      return [shift];
-    }));
+    const parts = text.split(/([\^_][−\w∞]+)/).filter(Boolean);
+    if (!(element instanceof SVGElement)) {
+      element.replaceChildren(...parts.map((part) =>
+        (/^[\^_]/.test(part) ? make(part[0] === "^" ? "sup" : "sub", {}, part.slice(1)) : part)));
+      return;
+    }
+    element.replaceChildren();
+    let shifted = 0; // pixels: a shift lasts until the next
+    for (const part of parts) {
+      const [wanted, words] = { "^": [-5, part.slice(1)], _: [4, part.slice(1)] }[part[0]] ?? [0, part];
+      draw(element, "tspan", wanted ? { dy: wanted - shifted, class: "small" } : { dy: -shifted }, words);
+      shifted = wanted;
+    }
   }
 
   // A label, after a swatch where it begins with one's classes: "[w ring] W rests at w_∞".
