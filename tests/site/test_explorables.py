@@ -136,7 +136,7 @@ def test_plateaus_and_the_largest_monotone_angle_are_the_packages(arithmetic):
     random = np.random.default_rng(7)
     for index in range(CONFIGURATIONS):
         kappas = [1.0, 1.0] if index % 20 == 0 else (10 ** random.uniform(0, 2, 2)).tolist()
-        turn, orientation = random.uniform(0, math.pi, 2)
+        turn, orientation = random.uniform(0, math.pi, 2).tolist()
         angles = np.concatenate([[0.0, math.pi], random.uniform(0, math.pi, 6)])
         strengths = random.uniform(0.05, 0.95, 2).tolist()
         shapes = [[0.0, strengths[0], strengths[0] / kappas[0]], [turn, strengths[1], strengths[1] / kappas[1]]]
