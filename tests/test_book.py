@@ -16,6 +16,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from agent_dynamics.claims import ledger
+from agent_dynamics.exercises import exercises
 
 ROOT = Path(__file__).parents[1]
 BOOK = ROOT / "book"
@@ -59,6 +60,26 @@ def recorded_ids(page: str) -> list[str]:
                     for part in getattr(written, "values", [written])) for written in ids]
 
 
+def gated(page: str) -> tuple[dict[str, str], dict[str, str]]:
+    """The page's exercises and its solutions, by the exercise's label, in order."""
+    asked = re.findall(r"\{exercise-start\}[^\n]*\n:label: (\S+)\n(.*?)\{exercise-end\}", PAGES[page], re.DOTALL)
+    solved = re.findall(r"\{solution-start\} (\S+)\n(.*?)\{solution-end\}", PAGES[page], re.DOTALL)
+    return dict(asked), dict(solved)
+
+
+def code(text: str, tag: str = "") -> list[ast.Module]:
+    """The code cells of a piece of a page, those with the tag."""
+    found = re.findall(r"^```\{code-cell\}[^\n]*\n(:tags:[^\n]*\n)?(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    return [ast.parse(source) for tags, source in found if tag in tags]
+
+
+def assigned(cell: ast.Module) -> dict[str, ast.stmt]:
+    """The names that a cell defines or assigns, each with its statement."""
+    return {target: node for node in cell.body for target in (
+        [node.name] if isinstance(node, ast.FunctionDef) else
+        [ast.unparse(name) for name in node.targets] if isinstance(node, ast.Assign) else [])}
+
+
 def parameters(page: str) -> dict[str, ast.expr]:
     """What the cell tagged `parameters` assigns."""
     cell, = (cell for cell in cells(page) if "parameters" in cell.metadata.get("tags", []))
@@ -95,10 +116,26 @@ def test_chapter_says_what_it_teaches_sums_up_and_sets_code_exercises_with_solut
     text = PAGES[chapter]
     assert re.search(r"^[`:]{3,}\{admonition\} What you will learn$", text, re.MULTILINE)
     assert re.search(r"^## Summary$", text, re.MULTILINE)
-    exercises = re.findall(r"\{exercise-start\}.*\n:label: (\S+)", text)
-    solutions = dict(re.findall(r"\{solution-start\} (\S+)\n(.*?)\{solution-end\}", text, re.DOTALL))
-    assert set(solutions) <= set(exercises)
-    assert sum("{code-cell}" in solution for solution in solutions.values()) >= 2
+    asked, solved = gated(chapter)
+    assert set(solved) <= set(asked)
+    assert sum("{code-cell}" in solution for solution in solved.values()) >= 2
+
+
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_every_code_exercise_has_a_stub_a_check_and_a_solution_that_is_checked(chapter):
+    asked, solved = gated(chapter)
+    graded = [label for label in asked if "{code-cell}" in asked[label] + solved.get(label, "")]
+    assert graded == [entry.id for entry in exercises().values() if entry.chapter == chapter]
+    for label in graded:
+        stub, = code(asked[label], "exercise-stub")
+        check, = code(asked[label], "exercise-check")
+        answer, = assigned(stub)
+        assert any(isinstance(node, ast.Constant) and node.value is ... for node in ast.walk(stub))
+        grade, = (name for name, node in assigned(check).items()
+                  if f"{name} = grader('{label}'" in ast.unparse(node))
+        assert answer in assigned(code(solved[label])[-1])
+        for cell in (check, code(solved[label])[-1]):
+            assert ast.unparse(cell.body[-1]) == f"{grade}({answer})"
 
 
 @pytest.mark.parametrize("chapter", CHAPTERS)

@@ -1,0 +1,186 @@
+"""Exercises that check themselves: an answer is graded within a tolerance, with a hint before the solution.
+
+`exercises.toml` lists every graded exercise. A chapter says what an answer is compared with; a reader is told
+whether it is right, and a build of the book stops at a worked solution that is not.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+import tomllib
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import wraps
+from importlib.resources import files
+from inspect import isfunction
+
+import numpy as np
+import torch
+from IPython.display import display
+from numpy.typing import ArrayLike
+
+from . import _book, _checks
+from .figures import COLOURS
+from .glue import readable
+
+MIME = "application/vnd.agent-dynamics.exercise+json"
+# What a verdict is called, its class on the page, and its colour in a notebook.
+LOOKS = {
+    "right": ("Correct", "tip", COLOURS["third"]),
+    "unanswered": ("Not answered yet", "hint dropdown", COLOURS["muted"]),
+    "wrong": ("Not right yet", "warning", COLOURS["U"]),
+}
+
+
+@dataclass(frozen=True)
+class Exercise:
+    """A graded exercise.
+
+    Attributes:
+        id: its label in the book.
+        chapter: stem of its chapter.
+        minutes: what it takes a student who has read the chapter.
+        difficulty: "easy", "medium" or "hard".
+        tolerance: the largest |answer - expected|, entry by entry, of a right answer.
+        hint: what a reader is told before the solution; Markdown with mathematics, no roles.
+        mistake: what goes wrong most often, for instructors; the same.
+    """
+
+    id: str
+    chapter: str
+    minutes: int
+    difficulty: str
+    tolerance: float
+    hint: str
+    mistake: str
+
+
+class SolutionFailed(AssertionError):
+    """A worked solution that its own check rejects, in a build of the book."""
+
+
+class _Unanswered(Exception):
+    """The reader's function still returns the stub's Ellipsis."""
+
+
+class _Wrong(Exception):
+    """Says why the answer is not right."""
+
+
+def exercises() -> dict[str, Exercise]:
+    """Every graded exercise by id, in the order of `exercises.toml`."""
+    text = files(__package__).joinpath("exercises.toml").read_text(encoding="utf-8")
+    return {key: Exercise(key, **entry) for key, entry in tomllib.loads(text).items()}
+
+
+def grader(
+    exercise: str, expected: ArrayLike, measure: Callable[[object], ArrayLike] = lambda answer: answer
+) -> Callable[[object], None]:
+    """A function that grades an answer and shows the verdict. It never raises for what a reader wrote.
+
+    Args:
+        exercise: an id of `exercises.toml`, which holds the tolerance and the hint.
+        expected: what a right answer comes to, any shape, finite.
+        measure: what of the answer is compared; it calls the answer where that is a function.
+
+    Raises:
+        ValueError: an id that `exercises.toml` does not have, an expected value that is not finite.
+
+    The returned function raises SolutionFailed in a build of the book, where a wrong answer can only be that of
+    a worked solution.
+    """
+    listed = exercises()
+    if exercise not in listed:
+        raise _checks.bad("exercise", repr(exercise), "an id in exercises.toml")
+    entry = listed[exercise]
+    wanted = np.asarray(expected, dtype=float)
+    if not np.isfinite(wanted).all():
+        raise _checks.bad("expected", "not finite (NaN or infinity)", "finite")
+
+    def grade(answer: object) -> None:
+        try:
+            verdict, said = "right", _compare(_measured(answer, measure), wanted, entry.tolerance)
+        except _Unanswered:
+            verdict, said = "unanswered", ""
+        except _Wrong as reason:
+            verdict, said = "wrong", str(reason)
+        _show(entry, verdict, said)
+        if verdict == "wrong" and _book.build_directory() is not None:
+            raise SolutionFailed(f"the solution of {exercise}: {said}")
+
+    return grade
+
+
+def show_exercises() -> None:
+    """Show every graded exercise as a table, the easy ones first, and the minutes in all."""
+    order = ("easy", "medium", "hard")
+    entries = sorted(exercises().values(), key=lambda entry: order.index(entry.difficulty))
+    rows = [f"| {entry.difficulty} | {int(entry.chapter[:2])} | {{ref}}`{entry.id}` | {entry.minutes} |"
+            for entry in entries]
+    total = f"| all | | {len(entries)} exercises | {sum(entry.minutes for entry in entries)} |"
+    page = "\n".join(["| Difficulty | Chapter | Exercise | Minutes |", "|---|---:|---|---:|", *rows, total])
+    display({"text/markdown": page, "text/plain": page}, raw=True)
+
+
+def _measured(answer: object, measure: Callable) -> np.ndarray:
+    """What is compared, as an array of numbers."""
+    if answer is ...:
+        raise _Unanswered
+    try:
+        value = measure(_asked(answer) if isfunction(answer) else answer)
+    except (_Unanswered, _Wrong):
+        raise
+    except Exception as error:  # whatever the reader's code raises, they are told, in one line
+        raise _Wrong(f"It stops with {type(error).__name__}: {str(error).partition(chr(10))[0]}") from error
+    if isinstance(value, torch.Tensor):
+        value = value.detach().cpu().numpy()
+    try:
+        array = np.asarray(value)
+    except (ValueError, RuntimeError) as error:
+        raise _Wrong(f"It is {type(value).__name__} of uneven parts, and must be numbers") from error
+    if array.dtype == object and any(part is ... for part in array.flat):
+        raise _Unanswered
+    if array.dtype.kind not in "biuf":
+        raise _Wrong(f"It is {'None' if value is None else type(value).__name__}, and must be real numbers")
+    return array.astype(float)
+
+
+def _asked(function: Callable) -> Callable:
+    """The reader's function, which says so where it is still a stub."""
+    @wraps(function)
+    def call(*arguments: object, **named: object) -> object:
+        value = function(*arguments, **named)
+        if value is ... or isinstance(value, (tuple, list)) and any(part is ... for part in value):
+            raise _Unanswered
+        if value is None:
+            raise _Wrong("The function gives back None: it has no return, or returns nothing")
+        return value
+    return call
+
+
+def _compare(found: np.ndarray, wanted: np.ndarray, tolerance: float) -> str:
+    """How near a right answer is; any other raises."""
+    if found.shape != wanted.shape and not found.size == wanted.size == 1:
+        raise _Wrong(f"Its shape is {found.shape}, and must be {wanted.shape}")
+    if not np.isfinite(found).all():
+        raise _Wrong("It is not finite (NaN or infinity)")
+    distance = np.abs(found - wanted.reshape(found.shape)).max()
+    if distance > tolerance:
+        raise _Wrong(f"It is off by {readable(distance)}, and may be by {readable(tolerance)}")
+    return f"Off by {readable(distance)}, and may be by {readable(tolerance)}"
+
+
+def _show(entry: Exercise, verdict: str, said: str) -> None:
+    title, kind, colour = LOOKS[verdict]
+    hint = "" if verdict == "right" else entry.hint
+    sentences = " ".join(f"{part}." for part in (title, said) if part)
+    page = f"```{{admonition}} {title}{': a hint' if verdict == 'unanswered' else ''}\n:class: {kind}\n"
+    page += " ".join(part for part in (f"{said}." if said else "", hint) if part) + "\n```\n"
+    shown = re.sub(r"`([^`]+)`", r"<code>\1</code>", html.escape(hint))
+    fold = f"<details><summary>Hint</summary>{shown}</details>" if hint else ""
+    style = f"border-left: 4px solid {colour}; padding-left: 0.8em"
+    notebook = f'<div style="{style}">{html.escape(sentences)}{fold}</div>'
+    plain = f"{entry.id}: {sentences}" + (f" Hint: {hint}" if hint else "")
+    record = {"id": entry.id, "verdict": verdict, "said": said}
+    display({MIME: record, "text/markdown": page, "text/html": notebook, "text/plain": plain}, raw=True)
