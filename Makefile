@@ -27,6 +27,7 @@ READY := .venv/.ready
 BUILD := _build/$(PROFILE)
 SOURCE := $(BUILD)/source
 SITE := $(BUILD)/html
+COURSE := _build/course
 
 # What has code is executed; claims and how-built read the others' results, so they come last.
 EXECUTED := $(shell grep -l '^```{code-cell}' book/*.md)
@@ -63,6 +64,17 @@ test: $(READY) ## run the tests of the package and of the sources
 
 test-site: book ## run the browser tests on the built site (needs Chromium)
 	BOOK_SITE=$(SITE) .venv/bin/python -m pytest -m site
+
+course: $(READY) ## write the course editions and their zips, for students and for instructors, in _build/course
+	@$(MAKE) --no-print-directory -j$(JOBS) $(NOTEBOOKS) PROFILE=$(PROFILE)
+	@rm -rf $(COURSE) && mkdir -p $(COURSE)/package && cp -r pyproject.toml README.md LICENSE src $(COURSE)/package
+	@SOURCE_DATE_EPOCH=315532800 .venv/bin/pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir $(COURSE)/package $(COURSE)/package
+	@.venv/bin/python book/_course.py $(SOURCE) $(COURSE)/package/*.whl $(COURSE)
+	@rm -r $(COURSE)/package
+	@echo "The course: $(COURSE)/student.zip and $(COURSE)/instructor.zip"
+
+test-course: course ## run every student notebook, unanswered and with the solutions filled in
+	BOOK_EXECUTED=$(SOURCE) AGENT_DYNAMICS_CACHE="$(CURDIR)/_build/cache" .venv/bin/python -m pytest -m course
 
 serve: ## serve the built book on loopback (PORT=8000)
 	@test -f $(SITE)/index.html || { echo "No book at $(SITE): make book PROFILE=$(PROFILE) builds it"; exit 2; }
@@ -141,4 +153,4 @@ $(SITE)/index.html: $(NOTEBOOKS) $(COPIED) _config.yml _toc.yml $(wildcard book/
 	 .venv/bin/jupyter-book build -W -n --keep-going --quiet --path-output $(BUILD)/new --config _config.yml --toc "$(CURDIR)/_toc.yml" $(SOURCE) > $(BUILD)/jupyter-book.log
 	@rm -rf $(SITE) && mv $(BUILD)/new/_build/html $(SITE) && touch $@
 
-.PHONY: always help book chapter test test-site serve llm lab lock picture clean
+.PHONY: always help book chapter test test-site serve llm lab lock picture clean course test-course
