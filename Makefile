@@ -146,7 +146,7 @@ $(foreach yml,$(wildcard book/*.fast.yml),$(eval $(yml:book/%.fast.yml=$(SOURCE)
 endif
 
 # The site is built aside and replaces the old one only when it is whole.
-$(SITE)/index.html: $(NOTEBOOKS) $(COPIED) _config.yml _toc.yml $(wildcard book/_extensions/*.py)
+$(SITE)/index.html: $(NOTEBOOKS) $(COPIED) _config.yml _toc.yml $(wildcard book/_extensions/*.py book/_extensions/templates/*)
 	@echo "building the site"
 	@rm -rf $(BUILD)/new $(filter-out $(NOTEBOOKS),$(wildcard $(SOURCE)/*.ipynb))
 	@PYTHONPATH=book/_extensions EDITION="$(PROFILE) profile, revision $$(git describe --always --dirty 2>/dev/null || echo unknown)" \

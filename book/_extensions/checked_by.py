@@ -1,0 +1,75 @@
+"""Sphinx: a result of the book names the tests that check it, and each name opens the test's source.
+
+A theorem, proposition, lemma or corollary that names none, and a test that does not exist, are warnings, which
+the build takes for errors. In HTML each cited file of tests is a page of the site, so the links work offline.
+"""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from docutils import nodes
+from sphinx.application import Sphinx
+from sphinx.util import logging
+from sphinx_proof.nodes import NODE_TYPES
+
+ROOT = Path(__file__).parents[2]
+RESULTS = tuple(NODE_TYPES[kind] for kind in ("theorem", "proposition", "lemma", "corollary"))
+LINE = "Checked numerically by"
+logger = logging.getLogger(__name__)
+
+
+def cited(node: nodes.Node) -> list[tuple[nodes.literal, str, str]]:
+    """The literals below a node that name a test, with its file and its function."""
+    return [(literal, *found.groups()) for literal in node.findall(nodes.literal)
+            if (found := re.fullmatch(r"(tests/\w+\.py)::(\w+)", literal.astext()))]
+
+
+def functions(file: str) -> dict[str, ast.FunctionDef]:
+    path = ROOT / file
+    tree = ast.parse(path.read_text(encoding="utf-8") if path.is_file() else "")
+    return {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
+
+
+def check(app: Sphinx, doctree: nodes.document) -> None:
+    for result in doctree.findall(lambda node: isinstance(node, RESULTS)):
+        if not any(line.astext() == LINE for line in result.findall(nodes.emphasis)) or not cited(result):
+            label = result.get("label") or "without a label"
+            logger.warning(f"{label} names no test: its last line must be *{LINE}* `tests/FILE.py::TEST`",
+                           location=result)
+    for literal, file, test in cited(doctree):
+        if test not in functions(file):
+            logger.warning(f"{file}::{test} is cited and does not exist", location=literal)
+    app.env.metadata[app.env.docname]["tests"] = sorted({file for _, file, _ in cited(doctree)})
+
+
+def page_of(file: str) -> str:
+    return file.removesuffix(".py")
+
+
+def link(app: Sphinx, doctree: nodes.document, page: str) -> None:
+    if app.builder.format == "html":
+        for literal, file, test in cited(doctree):
+            address = app.builder.get_relative_uri(page, page_of(file)) + f"#{test}"
+            literal.replace_self(nodes.reference("", "", literal.deepcopy(), refuri=address, internal=True))
+
+
+def pages(app: Sphinx) -> Iterator[tuple[str, dict, str]]:
+    for file in sorted({file for metadata in app.env.metadata.values() for file in metadata.get("tests", [])}):
+        code = (ROOT / file).read_text(encoding="utf-8")
+        lines = app.builder.highlighter.highlight_block(code, "python").splitlines()
+        for name, function in functions(file).items():
+            first = min([function.lineno, *(decorator.lineno for decorator in function.decorator_list)])
+            lines[first - 1] = f'<div id="{name}" class="cited-test">{lines[first - 1]}'
+            lines[function.end_lineno - 1] += "</div>"
+        body = (f"<section><h1>{file}</h1><p>Tests of the package, some of which check results of this book. "
+                f"<code>make test</code> runs them.</p>{chr(10).join(lines)}</section>")
+        yield page_of(file), {"title": file, "body": body}, "page.html"
+
+
+def setup(app: Sphinx) -> dict:
+    app.connect("doctree-read", check, priority=900)
+    app.connect("doctree-resolved", link)
+    app.connect("html-collect-pages", pages)
+    return {"parallel_read_safe": True}

@@ -1,0 +1,35 @@
+"""Sphinx: the page first, then its scripts, each of them once.
+
+What an extension adds while pages are read is otherwise entered twice. The theme's icons come as a font: their
+script, 1.5 MB that every page would wait for, is left out. Only the reader's theme is set before the first paint.
+"""
+
+import re
+from pathlib import Path
+
+from sphinx.application import Sphinx
+from sphinx.config import Config
+
+THEME = """{const {dataset} = document.documentElement;
+if (!['light', 'dark'].includes(dataset.theme))
+    dataset.theme = matchMedia('(prefers-color-scheme: dark)').matches ? 'dark' : 'light';}"""
+
+
+def use_templates(app: Sphinx, config: Config) -> None:
+    config.templates_path.append(str(Path(__file__).with_name("templates")))
+
+
+def once(app: Sphinx, page: str, template: str, context: dict, doctree: object) -> None:
+    scripts = {(script.filename or "", script.attributes.get("body")): script for script in context["script_files"]}
+    context["script_files"][:] = scripts.values()
+    for script in scripts.values():
+        if script.filename:
+            script.attributes.setdefault("defer", "defer")
+    context["without_icon_script"] = lambda head: re.sub(r'<script src="[^"]*/fontawesome/[^"]*"></script>', "", head)
+
+
+def setup(app: Sphinx) -> dict:
+    app.connect("config-inited", use_templates)
+    app.connect("html-page-context", once, priority=900)
+    app.add_js_file(None, body=THEME, priority=100)
+    return {"parallel_read_safe": True}
