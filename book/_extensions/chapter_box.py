@@ -15,12 +15,13 @@ BOX = Template(Path(__file__).with_name("templates").joinpath("chapter_box.html"
                autoescape=True)
 
 
-def edition() -> str:
+def edition(app: Sphinx) -> str:
     """BibTeX of this edition, from CITATION.cff."""
     about = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
     return ("@misc{agentdynamics,\n"
             f"  title = {{{about['title']}}},\n"
             f"  author = {{{{{about['authors'][0]['name']}}}}},\n"
+            f"  year = {{{app.config.copyright}}},\n"
             f"  note = {{Version {about['version']}, {os.environ['EDITION']}}},\n}}")
 
 
@@ -35,7 +36,7 @@ def add(app: Sphinx, page: str, template: str, context: dict, doctree: nodes.doc
     data = {link["filename"].rpartition("/")[2]: context["pathto"](f"_downloads/{link['filename']}", resource=True)
             for link in doctree.findall(addnodes.download_reference) if "filename" in link}
     chapter = re.match(r"\d\d(?=-)|.*", page)[0]
-    context["body"] += BOX.render(chapter=chapter, page=page, data=data, edition=edition(), paper=paper(app),
+    context["body"] += BOX.render(chapter=chapter, page=page, data=data, edition=edition(app), paper=paper(app),
                                   notebook=context["pathto"](f"_sources/{page}.ipynb", resource=True))
 
 

@@ -30,9 +30,9 @@ def add(app: Sphinx, page: str, template: str, context: dict, doctree: nodes.doc
         return
     base, is_cover = app.config.html_baseurl, page == app.config.root_doc
     tags = {
-        "og:title": app.config.project if is_cover else app.env.titles[page].astext(),
+        "og:title": app.config.html_title if is_cover else app.env.titles[page].astext(),
         "og:type": "book" if is_cover else "article",
-        "og:site_name": app.config.project,
+        "og:site_name": app.config.html_title,
         "og:image": urljoin(base, COVER) if base else context["pathto"](COVER, resource=True),
         "og:image:alt": COVER_ALT,
         "twitter:card": "summary_large_image",
@@ -41,7 +41,7 @@ def add(app: Sphinx, page: str, template: str, context: dict, doctree: nodes.doc
         tags["og:url"] = urljoin(base, app.builder.get_target_uri(page))
     context["metatags"] += "".join(f'\n<meta property="{name}" content="{html.escape(value)}" />'
                                    for name, value in tags.items())
-    if said := html.escape(description(doctree)):
+    if said := html.escape(description(app.env.get_doctree(page))):
         context["metatags"] += f'\n<meta name="description" property="og:description" content="{said}" />'
 
 

@@ -32,7 +32,7 @@ def running_text(doctree: nodes.document) -> Iterator[nodes.Text]:
         above = text.parent
         while isinstance(above, RUNNING) and not isinstance(above, nodes.paragraph):
             above = above.parent
-        if isinstance(above, nodes.paragraph):
+        if isinstance(above, nodes.paragraph) and not isinstance(above.parent, nodes.citation):
             yield text
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import tomllib
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -32,6 +34,7 @@ class Claim:
         source: "paper", or "added here".
         chapter: stem of the chapter that records it.
         theorem: label of the theorem behind it, or empty.
+        figure: name of the figure that shows it, or empty.
         needs: what a build has to be given before it can record the claim, or empty. Such a claim may be
             missing, and as it says what a given model does, it may fail without stopping the build.
     """
@@ -41,6 +44,7 @@ class Claim:
     source: str
     chapter: str
     theorem: str = ""
+    figure: str = ""
     needs: str = ""
 
 
@@ -141,30 +145,71 @@ def show_ledger() -> None:
     missing = [key for key, claim in claims.items() if key not in verdicts and not claim.needs]
     if missing and _book.profile() == "full":
         raise ClaimFailed(f"no chapter recorded the claims {', '.join(missing)}")
+    summary = _summary(claims, verdicts)
+    _display(summary, f":::{{div}} ledger-summary\n{summary}\n:::" if directory else summary)
     for chapter in dict.fromkeys(claim.chapter for claim in claims.values()):
-        lines = [f"**[](/{chapter})**", ""] if directory else [f"**{chapter}**", ""]
-        for claim in claims.values():
-            if claim.chapter == chapter:
-                lines.append(_line(claim, verdicts.get(claim.id), linked=directory is not None))
-        display({"text/markdown": "\n".join(lines), "text/plain": "\n".join(lines)}, raw=True)
+        listed = [(claim, verdicts.get(claim.id)) for claim in claims.values() if claim.chapter == chapter]
+        plain = "\n".join([f"**{chapter}**", "", *(_line(*entry) for entry in listed)])
+        cards = [f"::::{{div}} ledger-chapter\n**[](/{chapter})**\n", *(_card(*entry) for entry in listed), "::::"]
+        _display(plain, "\n".join(cards) if directory else plain)
 
 
-def _line(claim: Claim, verdict: Verdict | None, *, linked: bool) -> str:
-    theorem = f" ({{prf:ref}}`{claim.theorem}`)" if claim.theorem and linked else ""
-    needs = f": it needs {claim.needs}" if claim.needs else ""
-    result = f"Not run{needs}" if verdict is None else f"**{_word(verdict).capitalize()}**: {_comparison(verdict)}"
-    return f"- `{claim.id}` ({claim.source}){theorem}: {claim.statement}\\\n  {result}."
+def _display(plain: str, page: str) -> None:
+    display({"text/markdown": page, "text/plain": plain}, raw=True)
 
 
-def _word(verdict: Verdict) -> str:
-    return "holds" if verdict.holds else "does not hold"
+def _summary(claims: Mapping[str, Claim], verdicts: Mapping[str, Verdict]) -> str:
+    paper = sum(claim.source == "paper" for claim in claims.values())
+    words = Counter(_word(verdicts.get(claim)) for claim in claims)
+    return (f"{len(claims)} claims: {paper} from the paper, {len(claims) - paper} added here; "
+            f"{words['holds']} hold, {words['does not hold']} do not hold, {words['not run']} not run.")
+
+
+def _line(claim: Claim, verdict: Verdict | None) -> str:
+    result = f"{_word(verdict)}: {_comparison(verdict)}" if verdict else _not_run(claim)
+    return f"- `{claim.id}` ({claim.source}): {claim.statement}\\\n  {_sentence(result)}"
+
+
+def _card(claim: Claim, verdict: Verdict | None) -> str:
+    """The claim as an item of a list on the book's page; book.css and ledger.js know its classes."""
+    about = [f"*{claim.source.capitalize()}*", f"`{claim.id}`"]
+    about += [f"{{prf:ref}}`{claim.theorem}`"] if claim.theorem else []
+    about += [f"{{numref}}`Figure %s <fig-{claim.figure}>`"] if claim.figure else []
+    word = _word(verdict)
+    kinds = f"{claim.source.split()[0]} {word.replace(' ', '-')}"
+    lines = [f":::{{div}} claim {kinds}", f":name: claim-{claim.id}", "", claim.statement, "",
+             f"**{word.capitalize()}**", "", " · ".join(about), ""]
+    if verdict:
+        lines += [f"{name.capitalize()}\n: {value}\n" for name, value in _values(verdict).items()]
+    else:
+        lines += [_sentence(_not_run(claim)), ""]
+    return "- " + "\n".join([*lines, ":::"]).replace("\n", "\n  ") + "\n"
+
+
+def _not_run(claim: Claim) -> str:
+    return f"not run: it needs {claim.needs}" if claim.needs else "not run"
+
+
+def _sentence(text: str) -> str:
+    return f"{text[0].upper()}{text[1:]}."
+
+
+def _word(verdict: Verdict | None) -> str:
+    return "not run" if verdict is None else "holds" if verdict.holds else "does not hold"
+
+
+def _values(verdict: Verdict) -> dict[str, str]:
+    cases = f", the worst of {verdict.cases:,} values" if verdict.cases > 1 else ""
+    return {
+        "predicted": readable(verdict.predicted, ".4g"),
+        "measured": readable(verdict.measured, ".4g"),
+        "relative distance" if verdict.relative else "distance": readable(verdict.difference) + cases,
+        "tolerance": readable(verdict.tolerance),
+    }
 
 
 def _comparison(verdict: Verdict) -> str:
-    kind = "relative distance" if verdict.relative else "distance"
-    cases = f", the worst of {verdict.cases:,} values" if verdict.cases > 1 else ""
-    return (f"predicted {readable(verdict.predicted, '.4g')}, measured {readable(verdict.measured, '.4g')}, "
-            f"{kind} {readable(verdict.difference)}{cases}, tolerance {readable(verdict.tolerance)}")
+    return ", ".join(f"{name} {value}" for name, value in _values(verdict).items())
 
 
 def _show(claim: Claim, verdict: Verdict) -> None:
