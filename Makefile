@@ -100,8 +100,9 @@ lock: ## write requirements.lock anew from pyproject.toml
 	{ echo "# Exact versions of everything that make book and make test install. Written by: make lock"; \
 	  _build/lock/bin/pip freeze --all | grep -vE '^(pip|agent-dynamics)( |=)' | sed 's/+cpu//'; } > requirements.lock
 
-picture: ## renew the README's picture from the executed index
+picture: ## renew the README's picture and the cover from the executed index
 	cp $(SOURCE)/figures/hero.light.svg $(SOURCE)/figures/hero.dark.svg book/_static/
+	MPLCONFIGDIR="$(CURDIR)/_build/matplotlib" .venv/bin/python book/_extensions/cover.py $(SOURCE)/figures/hero.npz book/_static
 
 clean: ## remove everything generated, the environment included
 	rm -rf _build .venv

@@ -106,17 +106,39 @@ def test_a_full_build_fails_on_a_claim_that_no_chapter_recorded(build, shown):
         show_ledger()
 
 
-def test_the_ledger_shows_every_claim_with_its_verdict(build, shown):
+def test_the_ledger_shows_every_claim_with_its_verdict_and_its_links(build, shown):
     execute(build, shown, *ledger())
     show_ledger()
     page = "\n".join(data["text/markdown"] for data in shown)
     assert page.count("**Holds**") == len(ledger())
     for claim in ledger().values():
-        assert f"`{claim.id}`" in page and claim.statement in page and f"[](/{claim.chapter})" in page
+        assert f":name: claim-{claim.id}\n" in page and claim.statement in page and f"[](/{claim.chapter})" in page
+        assert not claim.theorem or f"{{prf:ref}}`{claim.theorem}`" in page
+        assert not claim.figure or f"<fig-{claim.figure}>" in page
+
+
+def test_the_ledger_counts_its_claims_by_source_and_verdict(build, shown, monkeypatch):
+    monkeypatch.setenv("AGENT_DYNAMICS_PROFILE", "fast")
+    execute(build, shown, CLAIM, OTHER)
+    show_ledger()
+    paper = sum(claim.source == "paper" for claim in ledger().values())
+    total = len(ledger())
+    assert shown[0]["text/plain"] == (f"{total} claims: {paper} from the paper, {total - paper} added here; "
+                                      f"2 hold, 0 do not hold, {total - 2} not run.")
+
+
+def test_a_claim_that_was_not_run_says_what_it_needs(build, shown):
+    execute(build, shown, *(claim.id for claim in ledger().values() if not claim.needs))
+    show_ledger()
+    page = "\n".join(data["text/markdown"] for data in shown)
+    needing = [claim for claim in ledger().values() if claim.needs]
+    assert page.count("**Not run**") == len(needing)
+    for claim in needing:
+        assert f"Not run: it needs {claim.needs}." in page
 
 
 def test_outside_a_build_the_ledger_shows_the_claims_alone(shown):
     show_ledger()
     page = "\n".join(data["text/markdown"] for data in shown)
     assert page.count("Not run") == len(ledger())
-    assert "{prf:ref}" not in page and "](/" not in page
+    assert "{prf:ref}" not in page and "](/" not in page and ":::" not in page

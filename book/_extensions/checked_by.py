@@ -6,6 +6,7 @@ the build takes for errors. In HTML each cited file of tests is a page of the si
 
 import ast
 import re
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,15 +22,15 @@ logger = logging.getLogger(__name__)
 
 
 def cited(node: nodes.Node) -> list[tuple[nodes.literal, str, str]]:
-    """The literals below a node that name a test, with its file and its function."""
+    """The literals below a node that name a test, each with the file and the function."""
     return [(literal, *found.groups()) for literal in node.findall(nodes.literal)
             if (found := re.fullmatch(r"(tests/\w+\.py)::(\w+)", literal.astext()))]
 
 
-def functions(file: str) -> dict[str, ast.FunctionDef]:
+def functions(file: str) -> set[str]:
     path = ROOT / file
     tree = ast.parse(path.read_text(encoding="utf-8") if path.is_file() else "")
-    return {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
+    return {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
 
 
 def check(app: Sphinx, doctree: nodes.document) -> None:
@@ -41,7 +42,7 @@ def check(app: Sphinx, doctree: nodes.document) -> None:
     for literal, file, test in cited(doctree):
         if test not in functions(file):
             logger.warning(f"{file}::{test} is cited and does not exist", location=literal)
-    app.env.metadata[app.env.docname]["tests"] = sorted({file for _, file, _ in cited(doctree)})
+    app.env.metadata[app.env.docname]["tests"] = [(file, test) for _, file, test in cited(doctree)]
 
 
 def page_of(file: str) -> str:
@@ -55,16 +56,33 @@ def link(app: Sphinx, doctree: nodes.document, page: str) -> None:
             literal.replace_self(nodes.reference("", "", literal.deepcopy(), refuri=address, internal=True))
 
 
+def parts(file: str, tests: set[str]) -> list[tuple[str, str]]:
+    """The cited tests of a file by name and, under an empty name, what stands between them and is no other test."""
+    text = (ROOT / file).read_text(encoding="utf-8")
+    lines, end, found = text.splitlines(), 0, []
+    for node in ast.parse(text).body:
+        name = getattr(node, "name", "")
+        code = "\n".join(lines[end:node.end_lineno]).rstrip()
+        end = node.end_lineno
+        if name in tests:
+            found.append((name, code.strip("\n")))
+        elif not name.startswith("test_"):
+            shared = found.pop()[1] + "\n" if found and not found[-1][0] else ""
+            found.append(("", (shared + code).lstrip("\n")))
+    return found
+
+
 def pages(app: Sphinx) -> Iterator[tuple[str, dict, str]]:
-    for file in sorted({file for metadata in app.env.metadata.values() for file in metadata.get("tests", [])}):
-        code = (ROOT / file).read_text(encoding="utf-8")
-        lines = app.builder.highlighter.highlight_block(code, "python").splitlines()
-        for name, function in functions(file).items():
-            first = min([function.lineno, *(decorator.lineno for decorator in function.decorator_list)])
-            lines[first - 1] = f'<div id="{name}" class="cited-test">{lines[first - 1]}'
-            lines[function.end_lineno - 1] += "</div>"
-        body = (f"<section><h1>{file}</h1><p>Tests of the package, some of which check results of this book. "
-                f"<code>make test</code> runs them.</p>{chr(10).join(lines)}</section>")
+    """One page for each file with cited tests."""
+    tests, highlight = defaultdict(set), app.builder.highlighter.highlight_block
+    for metadata in app.env.metadata.values():
+        for file, test in metadata.get("tests", []):
+            tests[file].add(test)
+    for file in sorted(tests):
+        code = "".join(f'<div class="cited-test" id="{name}">{highlight(part, "python")}</div>' if name
+                       else highlight(part, "python") for name, part in parts(file, tests[file]))
+        body = (f"<section><h1>{file}</h1><p>The tests of this file that the book cites, with what they share. "
+                f"<code>make test</code> runs them, with all others.</p>{code}</section>")
         yield page_of(file), {"title": file, "body": body}, "page.html"
 
 

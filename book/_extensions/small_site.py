@@ -44,7 +44,7 @@ def finish(app: Sphinx, failure: Exception | None) -> None:
     for path in site.glob("_sources/*.ipynb"):
         shorten_notebook(path)
     with ProcessPoolExecutor() as pool:
-        list(pool.map(shorten_drawing, site.glob("_images/*.svg")))
+        list(pool.map(shorten_drawing, [*site.glob("_images/*.svg"), *static.glob("*.svg")]))
 
 
 def setup(app: Sphinx) -> dict:

@@ -1,6 +1,7 @@
 // The ledger's filter: without this script every claim stands on the page.
 (() => {
   const summary = document.querySelector('.ledger-summary');
+  if (!summary) return; // Jupyter Book loads this script on every page
   const chapters = [...document.querySelectorAll('.ledger-chapter')].map(box => ({
     box, name: box.querySelector('p').textContent,
   }));

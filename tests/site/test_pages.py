@@ -4,14 +4,19 @@ import os
 import re
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
 from types import SimpleNamespace
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, sync_playwright
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+
+from agent_dynamics.claims import ledger
 
 pytestmark = pytest.mark.site
 
+BOOK = Path(__file__).parents[2] / "book"
 WIDTHS = {"desk": 1280, "phone": 390}
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 # A background network request of the browser would not be the site's.
@@ -125,6 +130,13 @@ def view(context: BrowserContext, address: str, page: str) -> Iterator[SimpleNam
     tab.close()
 
 
+@pytest.fixture
+def tab(context: BrowserContext) -> Iterator[Page]:
+    tab = context.new_page()
+    yield tab
+    tab.close()
+
+
 def test_page_loads_whole_from_its_own_host_and_without_errors(view, address):
     assert view.failures == []
     assert view.errors == []
@@ -171,12 +183,123 @@ def test_text_stands_out_from_its_background(view):
     assert weak == {}
 
 
-def test_search_box_finds_a_word_of_a_chapter(context, address):
-    tab = context.new_page()
+def test_axe_finds_nothing_serious_or_critical(view):
+    violations = Axe().run(view.tab).response["violations"]
+    assert [(rule["id"], [node["html"] for node in rule["nodes"]]) for rule in violations
+            if rule["impact"] in ("serious", "critical")] == []
+
+
+def test_every_definition_shows_within_the_screen_when_its_term_has_the_focus(view, width):
+    for term in view.tab.locator(".term").all():
+        definition = term.locator(".definition")
+        assert not definition.is_visible()
+        term.focus()
+        assert definition.is_visible()
+        box = definition.bounding_box()
+        assert box["x"] >= 0 and box["x"] + box["width"] <= width and box["y"] >= 0 and box["y"] + box["height"] <= 900
+        term.blur()
+
+
+def test_search_box_finds_a_word_of_a_chapter(tab, address):
     tab.goto(f"{address}/01-setting.html")
     boxes = tab.locator(".search-button__button")
     next(box for box in boxes.all() if box.is_visible() and box.bounding_box()["x"] >= 0).click()
     tab.keyboard.type("covariance")
     tab.keyboard.press("Enter")
     tab.wait_for_selector("#search-results li a[href*='01-setting.html']")
-    tab.close()
+
+
+def test_the_first_page_is_readable_before_any_script_has_loaded(tab, address, theme):
+    tab.route(re.compile(r"\.js(\?|$)"), lambda route: None)  # never answered
+    tab.goto(f"{address}/index.html", wait_until="commit")
+    tab.wait_for_function("() => [...document.images].some(i => i.checkVisibility() && i.naturalWidth && i.src.includes('hero'))")
+    assert tab.locator("h1").is_visible() and tab.locator("text=Two agents improve one answer").is_visible()
+    assert tab.locator("html").get_attribute("data-theme") == theme
+    ground, = {"light": {"rgb(255, 255, 255)"}, "dark": {"rgb(18, 18, 18)"}}[theme]
+    assert tab.evaluate("() => getComputedStyle(document.body).backgroundColor") == ground
+    assert tab.evaluate("() => document.readyState") == "loading"
+
+
+def test_a_term_shows_its_definition_to_a_pointer(tab, address):
+    tab.goto(f"{address}/05-angle.html")
+    term = tab.locator(".term").first
+    term.hover()
+    assert term.locator(".definition").is_visible()
+
+
+def test_next_leads_through_the_whole_book_and_previous_back(tab, address):
+    tab.goto(f"{address}/index.html")
+    read = []
+    while tab.locator("a.right-next").count():
+        read.append(tab.url)
+        tab.locator("a.right-next").click()
+    assert len(read) + 1 == len(list(BOOK.glob("*.md")))
+    for url in reversed(read):
+        tab.locator("a.left-prev").click()
+        assert tab.url == url
+
+
+def test_a_theorem_opens_the_source_of_its_test(tab, address):
+    tab.goto(f"{address}/05-angle.html")
+    link = tab.locator("div.theorem a:has(code)").first
+    name = link.inner_text().partition("::")[2]
+    link.click()
+    assert tab.url.endswith(f".html#{name}")
+    assert f"def {name}(" in tab.locator(f"#{name}").inner_text()
+
+
+def test_the_box_of_a_page_names_its_commands_and_offers_its_files(tab, address):
+    tab.goto(f"{address}/04-misaligned.html")
+    box = tab.locator("details.chapter-box")
+    assert not box.locator("pre").first.is_visible()
+    box.locator("summary").press("Enter")
+    texts = box.locator("pre").all_inner_texts()
+    assert texts[:2] == ["make chapter CHAPTER=04", "make chapter CHAPTER=04 PROFILE=fast"]
+    assert texts[2].startswith("@misc{agentdynamics,") and texts[3].startswith("@misc{cosentino2025convergence,")
+    assert sum(button.is_visible() for button in box.locator("button.copybtn").all()) == len(texts)
+    files = [link.get_attribute("href") for link in box.locator("a").all()]
+    assert len(files) > 3 and files[0].endswith("04-misaligned.ipynb")
+    for file in files:
+        assert tab.request.get(urljoin(tab.url, file)).ok
+
+
+def test_a_page_describes_itself(tab, address):
+    tab.goto(f"{address}/05-angle.html")
+    said = {name: tab.locator(f"meta[property='og:{name}']").get_attribute("content")
+            for name in ("title", "type", "description", "image")}
+    assert said["title"] == "The angle between the targets" and said["type"] == "article"
+    assert tab.locator("meta[name=description]").get_attribute("content") == said["description"]
+    assert said["description"].startswith("How the plateaus grow with the angle") and len(said["description"]) <= 201
+    assert tab.request.get(urljoin(tab.url, said["image"])).headers["content-type"] == "image/png"
+
+
+def shown(tab: Page) -> int:
+    return sum(claim.is_visible() for claim in tab.locator(".claim").all())
+
+
+def test_the_ledger_follows_its_filter(tab, address):
+    tab.goto(f"{address}/claims.html")
+    count = len(ledger())
+    summary = tab.get_by_role("status")
+    assert shown(tab) == count and summary.inner_text().startswith(f"{count} claims: ")
+    tab.get_by_label("Source").select_option("Paper")
+    paper = sum(claim.source == "paper" for claim in ledger().values())
+    assert shown(tab) == paper and summary.inner_text().startswith(f"{paper} of {count} claims: {paper} from the paper, 0 added")
+    tab.get_by_label("Source").select_option("All")
+    tab.get_by_label("Chapter").select_option("The angle between the targets")
+    assert shown(tab) == sum(claim.chapter == "05-angle" for claim in ledger().values())
+    tab.get_by_label("Chapter").select_option("All")
+    tab.get_by_label("Verdict").select_option("Does not hold")
+    assert shown(tab) == 0 and summary.inner_text().startswith(f"0 of {count} claims")
+    tab.get_by_label("Verdict").select_option("All")
+    tab.get_by_label("Text").press_sequentially("ANGLE-limit")
+    assert shown(tab) == 1 and tab.locator("#claim-angle-limit").is_visible()
+
+
+def test_without_scripts_the_whole_ledger_stands(browser, address):
+    context = browser.new_context(java_script_enabled=False)
+    tab = context.new_page()
+    tab.goto(f"{address}/claims.html")
+    assert shown(tab) == len(ledger())
+    assert tab.locator(".ledger-filter").count() == 0
+    context.close()
