@@ -14,7 +14,12 @@ class DarkTwins(SphinxTransform):
 
     def apply(self) -> None:
         for image in list(self.document.findall(nodes.image)):
-            if image["uri"].endswith(".light.svg"):
+            if not image["uri"].endswith(".light.svg"):
+                continue
+            if self.app.builder.format == "latex":
+                image["uri"] = image["uri"].removesuffix(".light.svg") + ".pdf"
+                image["scale"] = 80  # the figure's letters as large as the page's
+            else:
                 image["classes"].append("theme-light")
                 twin = image.deepcopy()
                 twin["ids"] = []

@@ -1,0 +1,208 @@
+r"""Sphinx: set the book as one PDF with LaTeX. The look is in print_edition.sty.
+
+What the site does with folds, tabs of the browser and links, paper does with pages: code that is folded on
+the site is left out, solutions stand together at the end, downloads are named by their file. Numbers of figures,
+equations, results and exercises are those of the site.
+"""
+
+import os
+import re
+from pathlib import Path
+
+import yaml
+from docutils import nodes
+from sphinx import addnodes
+from sphinx.application import Sphinx
+from sphinx.config import Config
+from sphinx.transforms.post_transforms import SphinxPostTransform
+from sphinx.util.texescape import escape
+from sphinx.writers.latex import LaTeXTranslator
+from sphinx_exercise.nodes import exercise_enumerable_node, exercise_node, solution_node
+from sphinx_proof.nodes import NODE_TYPES, proof_node, unenumerable_node
+
+HERE = Path(__file__).parent
+RESULTS = (*NODE_TYPES.values(), unenumerable_node)
+SUPERSCRIPTS = str.maketrans("⁻⁰¹²³⁴⁵⁶⁷⁸⁹", "−0123456789")
+BOXES = {"tip": "bookgreen", "error": "bookred"}
+
+
+class page_content(nodes.Element):
+    """What was moved away from the page `docname`, and whose labels are still that page's."""
+
+
+def open_page(self: LaTeXTranslator, node: page_content) -> None:
+    self.curfilestack.append(node["docname"])
+
+
+def close_page(self: LaTeXTranslator, node: page_content) -> None:
+    self.curfilestack.pop()
+
+
+def latex(code: str) -> nodes.raw:
+    return nodes.raw("", code, format="latex")
+
+
+def label(docname: str, name: str) -> str:
+    return rf"\detokenize{{{docname}:{name}}}"
+
+
+def docname(node: nodes.Node) -> str:
+    while not isinstance(node, (addnodes.start_of_file, nodes.document)):
+        node = node.parent
+    return node["docname"]
+
+
+def body(children: list[nodes.Node]) -> list[nodes.Node]:
+    """The children, with those of wrapping sections in their place."""
+    return [inner for child in children for inner in (child.children if isinstance(child, nodes.section) else [child])]
+
+
+def environment(name: str, heading: list[nodes.Node], content: list[nodes.Node], anchors: str = "") -> list[nodes.Node]:
+    opening = nodes.inline("", "", latex(rf"\begin{{{name}}}{{"), *heading, latex("}" + anchors))
+    return [opening, *content, latex(rf"\end{{{name}}}")]
+
+
+class PrintEdition(SphinxPostTransform):
+    formats = ("latex",)
+    default_priority = 800  # references, numbers and the bibliography are resolved
+
+    def run(self) -> None:
+        self.document["docname"] = self.config.root_doc
+        for page in self.document.findall(addnodes.start_of_file):
+            for child in page:
+                page.setup_child(child)  # the builder that put the pages together left them their old parents
+        self.leave_out_folded_code()
+        self.name_downloads()
+        self.raise_superscripts()
+        self.number_as_the_site_does()
+        self.set_results_and_exercises()
+        self.arrange()
+        self.collect_solutions()
+
+    def leave_out_folded_code(self) -> None:
+        for cell in list(self.document.findall(nodes.container)):
+            if {"tag_hide-input", "tag_hide-cell"} & set(cell["classes"]):
+                for child in list(cell.children):
+                    if "cell_input" in child.get("classes", ()) or "tag_hide-cell" in cell["classes"]:
+                        cell.remove(child)
+
+    def name_downloads(self) -> None:
+        for link in list(self.document.findall(addnodes.download_reference)):
+            file = nodes.literal("", Path(link["reftarget"]).name)
+            link.replace_self([nodes.Text(f"{link.astext()} "), file])
+
+    def raise_superscripts(self) -> None:
+        """The text font has no glyphs for powers of ten; those of code has."""
+        for text in list(self.document.findall(nodes.Text)):
+            parts = re.split(r"([⁻⁰¹²³⁴⁵⁶⁷⁸⁹]+)", text)
+            if len(parts) > 1 and not isinstance(text.parent, (nodes.literal, nodes.literal_block, nodes.math)):
+                text.parent.replace(text, [
+                    nodes.superscript("", part.translate(SUPERSCRIPTS)) if i % 2 else nodes.Text(part)
+                    for i, part in enumerate(parts)])
+
+    def number_as_the_site_does(self) -> None:
+        for kind, counter, found in (
+            ("figure", "figure", self.document.findall(nodes.figure)),
+            ("displaymath", "equation", self.document.findall(nodes.math_block)),
+        ):
+            for node in list(found):
+                numbers = self.env.toc_fignumbers.get(docname(node), {}).get(kind, {})
+                for name in node["ids"]:
+                    if name in numbers:
+                        number = ".".join(map(str, numbers[name]))
+                        node.parent.insert(node.parent.index(node), latex(
+                            rf"\renewcommand{{\the{counter}}}{{{number}}}"
+                            rf"\renewcommand{{\theH{counter}}}{{{name}}}"))
+
+    def set_results_and_exercises(self) -> None:
+        solved = {solution["target_label"]: solution["label"] for solution in self.document.findall(solution_node)}
+        for node in list(self.document.findall(lambda n: isinstance(n, RESULTS))):
+            kind, name = node["realtype"].title(), node["label"]
+            number = self.env.toc_fignumbers.get(docname(node), {}).get(node["countertype"], {}).get(name, ())
+            heading = [nodes.Text(" ".join([kind, ".".join(map(str, number))]).strip()), *node[0].children]
+            anchors = rf"\phantomsection\label{{{label(docname(node), name)}}}"
+            node.replace_self(environment("bookresult", heading, body(node.children[1:]), anchors))
+        for node in list(self.document.findall(proof_node)):
+            first = next(node.findall(nodes.Text))
+            first.parent.replace(first, nodes.Text(first.removeprefix("Proof. ")))
+            node.replace_self([latex(r"\begin{proof}"), *node[0].children, latex(r"\end{proof}")])
+        for node in list(self.document.findall(lambda n: isinstance(n, (exercise_node, exercise_enumerable_node)))):
+            page, name = docname(node), node["label"]
+            anchors = rf"\phantomsection\label{{{label(page, name)}}}\label{{exercise:{name}}}"
+            content = body(node.children[1:])
+            if name in solved:
+                content.append(latex(rf"\booksolvedon{{{label(page, solved[name])}}}"))
+            node.replace_self(environment("bookexercise", node[0].children, content, anchors))
+        for node in list(self.document.findall(nodes.admonition)):
+            colour = next((BOXES[name] for name in node["classes"] if name in BOXES), "bookblue")
+            node.replace_self(environment(f"bookbox}}{{{colour}", node[0].children, node.children[1:]))
+
+    def arrange(self) -> None:
+        """The front page becomes an introduction, the parts of the contents parts of the book."""
+        book = next(self.document.findall(nodes.section))
+        title, *rest = book.children
+        wrappers = [node for node in rest if "toctree-wrapper" in node.get("classes", ())]
+        toctrees = self.env.get_doctree(self.document["docname"]).findall(addnodes.toctree)
+        front = nodes.section("", nodes.title("", "Introduction"), ids=["introduction"])
+        front += [node for node in rest if node not in wrappers]
+        book.children = []
+        book += [title, latex(r"\bookunnumbered"), front]
+        numbered = False
+        for wrapper, toctree in zip(wrappers, toctrees, strict=True):
+            if toctree["numbered"]:
+                book += latex(rf"\bookpart{{{toctree['caption']}}}")
+            elif numbered:
+                book += latex(r"\bookunnumbered")
+            numbered = bool(toctree["numbered"])
+            book += wrapper
+        for references in [node for node in self.document.children if node.tagname == "thebibliography"]:
+            page = next(node for node in self.document.findall(addnodes.start_of_file)
+                        if node["docname"] == references[0]["docname"])
+            self.document.remove(references)
+            page[0] += references
+
+    def collect_solutions(self) -> None:
+        chapter = nodes.section("", nodes.title("", "Solutions"), ids=["solutions"])
+        for solution in list(self.document.findall(solution_node)):
+            page = solution["docname"]
+            if not chapter[-1].get("docname") == page:
+                number = ".".join(map(str, self.env.toc_secnumbers[page][""]))
+                heading = nodes.title("", f"Chapter {number}: ", *self.env.titles[page].deepcopy().children)
+                chapter += page_content("", nodes.section("", heading, ids=["solutions"]), docname=page)
+            solution.parent.remove(solution)
+            exercise = label(page, solution["target_label"])
+            heading = [*solution[0].children, latex(rf"\booksolves{{{exercise}}}")]
+            anchors = rf"\phantomsection\label{{{label(page, solution['label'])}}}"
+            chapter[-1][0] += environment("booksolution", heading, body(solution.children[1:]), anchors)
+        if len(chapter) > 1:
+            next(self.document.findall(nodes.section)).append(chapter)
+
+
+def configure(app: Sphinx, config: Config) -> None:
+    citation = yaml.safe_load((HERE.parents[1] / "CITATION.cff").read_text(encoding="utf-8"))
+    paper = citation["references"][0]
+    authors = ", ".join(f"{author['given-names']} {author['family-names']}" for author in paper["authors"])
+    facts = {"title": citation["title"],
+             "author": config.author, "version": citation["version"], "edition": os.environ["EDITION"],
+             "licence": citation["license"], "papertitle": paper["title"], "paperauthors": authors,
+             "paperyear": paper["year"], "paperid": paper["identifiers"][0]["value"], "paperurl": paper["url"]}
+    commands = "\n".join(rf"\newcommand{{\book{name}}}{{{escape(str(value), 'xelatex')}}}" for name, value in facts.items())
+    config.latex_engine = "xelatex"
+    config.latex_documents = [(config.master_doc, "book.tex", citation["title"], config.author, "manual")]
+    config.latex_docclass = {"manual": "book"}
+    config.latex_additional_files = [str(HERE / "print_edition.sty")]
+    config.latex_domain_indices = False
+    config.latex_elements = {
+        "papersize": "a4paper", "pointsize": "10pt", "extraclassoptions": "openany,oneside",
+        "fontpkg": "", "fncychap": "", "figure_align": "htbp", "makeindex": "", "printindex": "",
+        "sphinxsetup": "hmargin=2.6cm, vmargin={2.6cm,2.8cm}, verbatimwithframe=false, VerbatimColor={RGB}{246,247,249}",
+        "preamble": commands + "\n" + r"\usepackage{print_edition}",
+        "maketitle": r"\booktitlepage", "tableofcontents": r"\tableofcontents",
+    }
+
+
+def setup(app: Sphinx) -> dict:
+    app.add_node(page_content, latex=(open_page, close_page))
+    app.add_post_transform(PrintEdition)
+    app.connect("config-inited", configure, priority=900)
+    return {"parallel_read_safe": True}
