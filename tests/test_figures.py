@@ -52,6 +52,13 @@ def test_each_theme_is_a_drawing_in_its_own_ink(save, tmp_path, theme):
     assert INK[theme] in drawing and INK[other] not in drawing
 
 
+def test_print_has_its_drawing_with_its_fonts(save, tmp_path):
+    save()
+    drawing = (tmp_path / "figures/error.pdf").read_bytes()
+    assert drawing.startswith(b"%PDF") and b"/FontFile2" in drawing
+    assert b"/Type3" not in drawing and b"/Subtype /Image" not in drawing
+
+
 def test_columns_of_one_length_are_stored_as_csv_without_loss(save, tmp_path):
     save(COLUMNS)
     with (tmp_path / "figures/error.csv").open(encoding="utf-8", newline="") as file:
@@ -85,7 +92,7 @@ def test_the_same_call_gives_the_same_bytes(save, tmp_path, data):
     save(data)
     first = stored()
     save(data)
-    assert len(first) == 4 and stored() == first
+    assert len(first) == 5 and stored() == first
 
 
 def test_a_build_collects_the_figures_and_names_its_profile(save, tmp_path, monkeypatch):

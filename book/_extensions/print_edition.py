@@ -23,7 +23,7 @@ from sphinx_proof.nodes import NODE_TYPES, proof_node, unenumerable_node
 HERE = Path(__file__).parent
 RESULTS = (*NODE_TYPES.values(), unenumerable_node)
 SUPERSCRIPTS = str.maketrans("⁻⁰¹²³⁴⁵⁶⁷⁸⁹", "−0123456789")
-BOXES = {"tip": "bookgreen", "error": "bookred"}
+BOXES = {"tip": "bookclaim", "error": "bookfailure"}  # by the class that a claim has where it holds or does not
 
 
 class page_content(nodes.Element):
@@ -97,7 +97,8 @@ class PrintEdition(SphinxPostTransform):
             parts = re.split(r"([⁻⁰¹²³⁴⁵⁶⁷⁸⁹]+)", text)
             if len(parts) > 1 and not isinstance(text.parent, (nodes.literal, nodes.literal_block, nodes.math)):
                 text.parent.replace(text, [
-                    nodes.superscript("", part.translate(SUPERSCRIPTS)) if i % 2 else nodes.Text(part)
+                    nodes.superscript("", part.translate(SUPERSCRIPTS)) if i % 2
+                    else nodes.Text(part.replace(" × 10", "\xa0×\xa010"))
                     for i, part in enumerate(parts)])
 
     def number_as_the_site_does(self) -> None:
@@ -110,9 +111,15 @@ class PrintEdition(SphinxPostTransform):
                 for name in node["ids"]:
                     if name in numbers:
                         number = ".".join(map(str, numbers[name]))
-                        node.parent.insert(node.parent.index(node), latex(
-                            rf"\renewcommand{{\the{counter}}}{{{number}}}"
-                            rf"\renewcommand{{\theH{counter}}}{{{name}}}"))
+                        setting = latex(rf"\renewcommand{{\the{counter}}}{{{number}}}"
+                                        rf"\renewcommand{{\theH{counter}}}{{{name}}}")
+                        before = node.previous_sibling()
+                        while isinstance(before, nodes.target):
+                            before = before.previous_sibling()
+                        if kind == "displaymath" and isinstance(before, nodes.paragraph):
+                            before += setting  # between them it would tear them apart
+                        else:
+                            node.parent.insert(node.parent.index(node), setting)
 
     def set_results_and_exercises(self) -> None:
         solved = {solution["target_label"]: solution["label"] for solution in self.document.findall(solution_node)}
@@ -125,6 +132,8 @@ class PrintEdition(SphinxPostTransform):
         for node in list(self.document.findall(proof_node)):
             first = next(node.findall(nodes.Text))
             first.parent.replace(first, nodes.Text(first.removeprefix("Proof. ")))
+            if isinstance(node[0][-1], nodes.paragraph):
+                node[0][-1] += latex(r"\qedhere")  # on the last line, not below it
             node.replace_self([latex(r"\begin{proof}"), *node[0].children, latex(r"\end{proof}")])
         for node in list(self.document.findall(lambda n: isinstance(n, (exercise_node, exercise_enumerable_node)))):
             page, name = docname(node), node["label"]
@@ -134,8 +143,8 @@ class PrintEdition(SphinxPostTransform):
                 content.append(latex(rf"\booksolvedon{{{label(page, solved[name])}}}"))
             node.replace_self(environment("bookexercise", node[0].children, content, anchors))
         for node in list(self.document.findall(nodes.admonition)):
-            colour = next((BOXES[name] for name in node["classes"] if name in BOXES), "bookblue")
-            node.replace_self(environment(f"bookbox}}{{{colour}", node[0].children, node.children[1:]))
+            box = next((BOXES[name] for name in node["classes"] if name in BOXES), "bookaside")
+            node.replace_self(environment(box, node[0].children, node.children[1:]))
 
     def arrange(self) -> None:
         """The front page becomes an introduction, the parts of the contents parts of the book."""
@@ -197,7 +206,7 @@ def configure(app: Sphinx, config: Config) -> None:
         "fontpkg": "", "fncychap": "", "figure_align": "htbp", "makeindex": "", "printindex": "",
         "sphinxsetup": "hmargin=2.6cm, vmargin={2.6cm,2.8cm}, verbatimwithframe=false, VerbatimColor={RGB}{246,247,249}",
         "preamble": commands + "\n" + r"\usepackage{print_edition}",
-        "maketitle": r"\booktitlepage", "tableofcontents": r"\tableofcontents",
+        "maketitle": r"\booktitlepage", "tableofcontents": r"\bookcontents",
     }
 
 

@@ -18,7 +18,7 @@ class DarkTwins(SphinxTransform):
                 continue
             if self.app.builder.format == "latex":
                 image["uri"] = image["uri"].removesuffix(".light.svg") + ".pdf"
-                image["scale"] = 80  # the figure's letters as large as the page's
+                image["scale"] = 72  # letters as large as a caption's
             else:
                 image["classes"].append("theme-light")
                 twin = image.deepcopy()

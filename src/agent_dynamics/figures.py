@@ -43,11 +43,11 @@ def save_figure(
     seed: int,
     parameters: Mapping[str, object] | None = None,
 ) -> None:
-    """Draw a figure on both themes, store it with what made it, and show it.
+    """Draw a figure on both themes and for print, store it with what made it, and show it.
 
-    Files go to figures/ of the build, or of the working directory outside one: NAME.light.svg and
-    NAME.dark.svg; NAME.csv, or NAME.npz where the arrays are not columns of one length; NAME.json with the
-    caption, alt text, parameters, seed, profile and package version.
+    Files go to figures/ of the build, or of the working directory outside one: NAME.light.svg, NAME.dark.svg
+    and, for print, NAME.pdf; NAME.csv, or NAME.npz where the arrays are not columns of one length; NAME.json
+    with the caption, alt text, parameters, seed, profile and package version.
 
     Args:
         name: file name and, as fig-NAME, the label to refer to.
@@ -75,8 +75,8 @@ def save_figure(
             raise _checks.bad(f"data[{key!r}]", "not finite (NaN or infinity)", "finite")
     folder = (_book.build_directory() or Path.cwd()) / "figures"
     folder.mkdir(parents=True, exist_ok=True)
-    for theme in ("light", "dark"):
-        _draw(draw, arrays, theme, folder / f"{name}.{theme}.svg")
+    _draw(draw, arrays, "light", folder / f"{name}.light.svg", folder / f"{name}.pdf")
+    _draw(draw, arrays, "dark", folder / f"{name}.dark.svg")
     data_file = _save_data(arrays, folder / name)
     provenance = {
         "figure": name, "caption": caption, "alt": alt, "seed": seed, "parameters": dict(parameters or {}),
@@ -86,7 +86,7 @@ def save_figure(
     _show(folder, provenance)
 
 
-def _draw(draw: Callable, arrays: Mapping[str, np.ndarray], theme: str, path: Path) -> None:
+def _draw(draw: Callable, arrays: Mapping[str, np.ndarray], theme: str, *paths: Path) -> None:
     colour = INK[theme]
     style = {
         "figure.figsize": (6.4, 3.8), "figure.facecolor": "none", "axes.facecolor": "none",
@@ -95,11 +95,13 @@ def _draw(draw: Callable, arrays: Mapping[str, np.ndarray], theme: str, path: Pa
         "grid.color": COLOURS["muted"], "grid.alpha": 0.3, "axes.grid": True, "legend.frameon": False,
         "figure.constrained_layout.use": True, "savefig.dpi": 150, "axes.spines.top": False,
         "axes.spines.right": False, "font.size": 11,
-        "svg.hashsalt": path.name,  # the same figure gives the same file
+        "svg.hashsalt": paths[0].name,  # the same figure gives the same file
+        "pdf.fonttype": 42,  # fonts as fonts, not as drawings of their letters
     }
     with sns.axes_style("ticks", style), matplotlib.rc_context(style):
         figure = draw(arrays)
-        figure.savefig(path, metadata={"Date": None})
+        for path in paths:
+            figure.savefig(path, metadata={"CreationDate" if path.suffix == ".pdf" else "Date": None})
         plt.close(figure)
 
 
