@@ -28,6 +28,7 @@ BUILD := _build/$(PROFILE)
 SOURCE := $(BUILD)/source
 SITE := $(BUILD)/html
 COURSE := _build/course
+PDF := $(BUILD)/book.pdf
 
 # What has code is executed; claims and how-built read the others' results, so they come last.
 EXECUTED := $(shell grep -l '^```{code-cell}' book/*.md)
@@ -37,6 +38,9 @@ NOTEBOOKS := $(EXECUTED:book/%.md=$(SOURCE)/%.ipynb)
 TRANSCRIPT := _build/llm/transcript.jsonl
 LAST := $(SOURCE)/claims.ipynb $(SOURCE)/how-built.ipynb
 COPIED := $(PLAIN:book/%=$(SOURCE)/%) $(patsubst book/%,$(SOURCE)/%,$(wildcard book/*.bib) $(shell find book/_static -type f))
+# What the PDF needs of the system: Debian packages, each with a file by which it is known.
+LATEX := latexmk=latexmk texlive-xetex=titlesec.sty texlive-fonts-recommended=pzdr.tfm fonts-dejavu-core=DejaVuSansMono.ttf \
+  fonts-texgyre=texgyrepagella-regular.otf fonts-texgyre-math=texgyrepagella-math.otf
 PACKAGE := $(shell find src -name '*.py' -o -name '*.toml') requirements.lock
 
 help: ## list the doors
@@ -46,6 +50,15 @@ book: $(READY) ## execute every chapter and build the site (PROFILE=fast for sma
 	@$(MAKE) --no-print-directory $(if $(filter output-sync,$(.FEATURES)),--output-sync=target) -j$(JOBS) $(SITE)/index.html PROFILE=$(PROFILE)
 	@.venv/bin/python book/_extensions/execution_times.py $(SOURCE)
 	@echo "The book, $(PROFILE) profile: $(SITE)/index.html (make serve PROFILE=$(PROFILE) shows it on loopback)"
+
+pdf: latex $(READY) ## execute every chapter and build one PDF of the book (needs LaTeX: the README says which)
+	@$(MAKE) --no-print-directory $(if $(filter output-sync,$(.FEATURES)),--output-sync=target) -j$(JOBS) $(PDF) PROFILE=$(PROFILE)
+	@echo "The book on paper, $(PROFILE) profile: $(PDF)"
+
+latex:
+	@missing=; for part in $(LATEX); do \
+	   command -v $${part#*=} >/dev/null || kpsewhich $${part#*=} >/dev/null 2>&1 || missing+=" $${part%=*}"; done; \
+	 test -z "$$missing" || { echo "make pdf needs parts of LaTeX that are not installed. On Debian: apt-get install --no-install-recommends$$missing"; exit 2; }
 
 chapter: $(READY) ## execute and build one chapter (CHAPTER=02)
 	@test -n "$(CHAPTER)" || { echo "CHAPTER was empty; it must be the start of a file name in book/, as in CHAPTER=02"; exit 2; }
@@ -75,6 +88,9 @@ course: $(READY) ## write the course editions and their zips, for students and f
 
 test-course: course ## run every student notebook, unanswered and with the solutions filled in
 	BOOK_EXECUTED=$(SOURCE) AGENT_DYNAMICS_CACHE="$(CURDIR)/_build/cache" .venv/bin/python -m pytest -m course
+
+test-pdf: pdf ## run the tests of the built PDF
+	BOOK_PDF=$(PDF) .venv/bin/python -m pytest -m pdf
 
 serve: ## serve the built book on loopback (PORT=8000)
 	@test -f $(SITE)/index.html || { echo "No book at $(SITE): make book PROFILE=$(PROFILE) builds it"; exit 2; }
@@ -154,4 +170,16 @@ $(SITE)/index.html: $(NOTEBOOKS) $(COPIED) _config.yml _toc.yml $(wildcard book/
 	 .venv/bin/jupyter-book build -W -n --keep-going --quiet --path-output $(BUILD)/new --config _config.yml --toc "$(CURDIR)/_toc.yml" $(SOURCE) > $(BUILD)/jupyter-book.log
 	@rm -rf $(SITE) && mv $(BUILD)/new/_build/html $(SITE) && touch $@
 
-.PHONY: always help book chapter test test-site serve llm lab lock picture clean course test-course
+# LaTeX goes on where a reference leads nowhere or a font has no glyph; the book does not.
+PRINT := $(BUILD)/print/_build/latex
+$(PDF): $(NOTEBOOKS) $(COPIED) _config.yml _toc.yml CITATION.cff $(wildcard book/_extensions/*.py book/_extensions/*.sty)
+	@echo "building the PDF"
+	@rm -rf $(BUILD)/print $(filter-out $(NOTEBOOKS),$(wildcard $(SOURCE)/*.ipynb))
+	@PYTHONPATH=book/_extensions EDITION="$(PROFILE) profile, revision $$(git describe --always --dirty 2>/dev/null || echo unknown)" \
+	 .venv/bin/jupyter-book build -W -n --keep-going --quiet --builder latex --path-output $(BUILD)/print --config _config.yml --toc "$(CURDIR)/_toc.yml" $(SOURCE) > $(BUILD)/print.log
+	@cd $(PRINT) && SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct 2>/dev/null || echo 0) latexmk -xelatex -interaction=nonstopmode -halt-on-error book.tex > latexmk.log 2>&1 \
+	 || { grep -A 5 '^!' book.log; echo "LaTeX failed: $(PRINT)/book.log has the rest"; exit 1; }
+	@! grep -E '^LaTeX Warning: .*(undefined|multiply)|^Missing character' $(PRINT)/book.log
+	@mv $(PRINT)/book.pdf $@
+
+.PHONY: always help book chapter test test-site serve llm lab lock picture clean course test-course pdf latex test-pdf

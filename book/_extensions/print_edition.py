@@ -73,6 +73,7 @@ class PrintEdition(SphinxPostTransform):
                 page.setup_child(child)  # the builder that put the pages together left them their old parents
         self.leave_out_folded_code()
         self.name_downloads()
+        self.number_named_chapters()
         self.raise_superscripts()
         self.number_as_the_site_does()
         self.set_results_and_exercises()
@@ -90,6 +91,14 @@ class PrintEdition(SphinxPostTransform):
         for link in list(self.document.findall(addnodes.download_reference)):
             file = nodes.literal("", Path(link["reftarget"]).name)
             link.replace_self([nodes.Text(f"{link.astext()} "), file])
+
+    def number_named_chapters(self) -> None:
+        """A link that names a chapter by its title says its number too: titles are hard to find on paper."""
+        for link in list(self.document.findall(nodes.reference)):
+            page = link.get("refuri", "").removeprefix("%").partition("#")[0]
+            number = self.env.toc_secnumbers.get(page, {}).get("")
+            if number and link.astext() == self.env.titles[page].astext():
+                link += nodes.Text(f" (chapter {number[0]})")
 
     def raise_superscripts(self) -> None:
         """The text font has no glyphs for powers of ten; those of code has."""
@@ -161,7 +170,7 @@ class PrintEdition(SphinxPostTransform):
             if toctree["numbered"]:
                 book += latex(rf"\bookpart{{{toctree['caption']}}}")
             elif numbered:
-                book += latex(r"\bookunnumbered")
+                book += latex(r"\bookback")
             numbered = bool(toctree["numbered"])
             book += wrapper
         for references in [node for node in self.document.children if node.tagname == "thebibliography"]:
@@ -175,12 +184,13 @@ class PrintEdition(SphinxPostTransform):
         for solution in list(self.document.findall(solution_node)):
             page = solution["docname"]
             if not chapter[-1].get("docname") == page:
-                number = ".".join(map(str, self.env.toc_secnumbers[page][""]))
+                number = self.env.toc_secnumbers[page][""][0]
                 heading = nodes.title("", f"Chapter {number}: ", *self.env.titles[page].deepcopy().children)
                 chapter += page_content("", nodes.section("", heading, ids=["solutions"]), docname=page)
             solution.parent.remove(solution)
             exercise = label(page, solution["target_label"])
-            heading = [*solution[0].children, latex(rf"\booksolves{{{exercise}}}")]
+            to, link = solution[0].children
+            heading = [to, nodes.Text(" "), link, latex(rf"\booksolves{{{exercise}}}")]
             anchors = rf"\phantomsection\label{{{label(page, solution['label'])}}}"
             chapter[-1][0] += environment("booksolution", heading, body(solution.children[1:]), anchors)
         if len(chapter) > 1:

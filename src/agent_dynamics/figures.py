@@ -101,7 +101,10 @@ def _draw(draw: Callable, arrays: Mapping[str, np.ndarray], theme: str, *paths: 
     with sns.axes_style("ticks", style), matplotlib.rc_context(style):
         figure = draw(arrays)
         for path in paths:
-            figure.savefig(path, metadata={"CreationDate" if path.suffix == ".pdf" else "Date": None})
+            if path.suffix == ".pdf":  # what is rasterized, dense scatters and heat maps, is finer on paper
+                figure.savefig(path, dpi=300, metadata={"CreationDate": None})
+            else:
+                figure.savefig(path, metadata={"Date": None})
         plt.close(figure)
 
 
