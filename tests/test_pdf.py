@@ -1,4 +1,4 @@
-"""The built PDF: whole and in order, its links lead somewhere, its figures are drawings, its solutions come last."""
+"""The built PDF: whole and in order, links that lead somewhere, figures that are drawings, solutions at the end."""
 
 import json
 import os
@@ -16,6 +16,7 @@ ROOT = Path(__file__).parents[1]
 SOURCES = {path.stem: path.read_text(encoding="utf-8") for path in sorted((ROOT / "book").glob("*.md"))}
 CONTENTS = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
 A4 = (595.28, 841.89)
+MARKUP = r"\?\?|`{3}|:{3}|\{(?:ref|eq|cite|download|glue:text|prf:\w+)\}|\\(?:begin|sphinx)\w*"
 
 
 @pytest.fixture(scope="session")
@@ -86,8 +87,7 @@ def test_every_page_is_a4_and_says_something(pdf, texts):
 
 def test_no_markup_and_no_open_reference_is_left(texts):
     for number, text in enumerate(texts, 1):
-        left = re.findall(r"\?\?|`{3}|:{3}|\{(?:ref|eq|cite|download|glue:text|prf:\w+)\}|\\(?:begin|sphinx)\w*", text)
-        assert not left, f"page {number}"
+        assert not re.findall(MARKUP, text), f"page {number}"
 
 
 def test_every_link_leads_somewhere(pdf):
@@ -100,10 +100,13 @@ def test_every_link_leads_somewhere(pdf):
 
 
 def test_every_figure_is_a_numbered_drawing_with_letters_that_are_text(file, pdf, texts):
-    outputs = [output.get("data", {}) for path in (file.parent / "source").glob("*.ipynb")
-               for cell in json.loads(path.read_text(encoding="utf-8"))["cells"] for output in cell.get("outputs", [])]
-    shown = sum("".join(data.get("text/markdown", "")).startswith("```{figure} /figures/") for data in outputs)
-    drawings = [item.get_object() for page in pdf.pages for item in page["/Resources"].get("/XObject", {}).values()]
+    cells = [cell for path in (file.parent / "source").glob("*.ipynb")
+             for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]]
+    pieces = ["".join(output.get("data", {}).get("text/markdown", ""))
+              for cell in cells for output in cell.get("outputs", [])]
+    shown = sum(piece.startswith("```{figure} /figures/") for piece in pieces)
+    drawings = [item.get_object() for page in pdf.pages
+                for item in page["/Resources"].get("/XObject", {}).values()]
     assert shown and len(drawings) == shown
     for drawing in drawings:
         assert drawing["/Subtype"] == "/Form" and drawing["/Resources"]["/Font"]

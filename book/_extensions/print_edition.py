@@ -1,8 +1,8 @@
-r"""Sphinx: set the book as one PDF with LaTeX. The look is in print_edition.sty.
+"""Sphinx: set the book as one PDF with LaTeX. How it looks is said in print_edition.sty.
 
-What the site does with folds, tabs of the browser and links, paper does with pages: code that is folded on
-the site is left out, solutions stand together at the end, downloads are named by their file. Numbers of figures,
-equations, results and exercises are those of the site.
+Paper has neither folds nor downloads: code that is folded on the site is left out, solutions stand together at the
+end, a download is named by its file. Figures, equations, results and exercises have the numbers that they have on
+the site.
 """
 
 import os
@@ -22,6 +22,7 @@ from sphinx_proof.nodes import NODE_TYPES, proof_node, unenumerable_node
 
 HERE = Path(__file__).parent
 RESULTS = (*NODE_TYPES.values(), unenumerable_node)
+EXERCISES = (exercise_enumerable_node, exercise_node)
 SUPERSCRIPTS = str.maketrans("⁻⁰¹²³⁴⁵⁶⁷⁸⁹", "−0123456789")
 BOXES = {"tip": "bookclaim", "error": "bookfailure"}  # by the class that a claim has where it holds or does not
 
@@ -54,10 +55,14 @@ def docname(node: nodes.Node) -> str:
 
 def body(children: list[nodes.Node]) -> list[nodes.Node]:
     """The children, with those of wrapping sections in their place."""
-    return [inner for child in children for inner in (child.children if isinstance(child, nodes.section) else [child])]
+    return [inner for child in children
+            for inner in (child.children if isinstance(child, nodes.section) else [child])]
 
 
-def environment(name: str, heading: list[nodes.Node], content: list[nodes.Node], anchors: str = "") -> list[nodes.Node]:
+def environment(
+    name: str, heading: list[nodes.Node], content: list[nodes.Node], anchors: str = ""
+) -> list[nodes.Node]:
+    """LaTeX's environment `name` with its heading as the argument, then labels to refer to, then the content."""
     opening = nodes.inline("", "", latex(rf"\begin{{{name}}}{{"), *heading, latex("}" + anchors))
     return [opening, *content, latex(rf"\end{{{name}}}")]
 
@@ -96,15 +101,19 @@ class PrintEdition(SphinxPostTransform):
         """A link that names a chapter by its title says its number too: titles are hard to find on paper."""
         for link in list(self.document.findall(nodes.reference)):
             page = link.get("refuri", "").removeprefix("%").partition("#")[0]
-            number = self.env.toc_secnumbers.get(page, {}).get("")
+            number = self.chapter_number(page)
             if number and link.astext() == self.env.titles[page].astext():
-                link += nodes.Text(f" (chapter {number[0]})")
+                link += nodes.Text(f" (chapter {number})")
+
+    def chapter_number(self, page: str) -> int | None:
+        number = self.env.toc_secnumbers.get(page, {}).get("")
+        return number[0] if number else None
 
     def raise_superscripts(self) -> None:
-        """The text font has no glyphs for powers of ten; those of code has."""
+        """The font of text has no glyphs for these; the font of code has."""
         for text in list(self.document.findall(nodes.Text)):
             parts = re.split(r"([⁻⁰¹²³⁴⁵⁶⁷⁸⁹]+)", text)
-            if len(parts) > 1 and not isinstance(text.parent, (nodes.literal, nodes.literal_block, nodes.math)):
+            if len(parts) > 1 and not isinstance(text.parent, (nodes.literal, nodes.math, nodes.FixedTextElement)):
                 text.parent.replace(text, [
                     nodes.superscript("", part.translate(SUPERSCRIPTS)) if i % 2
                     else nodes.Text(part.replace(" × 10", "\xa0×\xa010"))
@@ -131,8 +140,7 @@ class PrintEdition(SphinxPostTransform):
                             node.parent.insert(node.parent.index(node), setting)
 
     def set_results_and_exercises(self) -> None:
-        solved = {solution["target_label"]: solution["label"] for solution in self.document.findall(solution_node)}
-        for node in list(self.document.findall(lambda n: isinstance(n, RESULTS))):
+        for node in list(self.document.findall(lambda node: isinstance(node, RESULTS))):
             kind, name = node["realtype"].title(), node["label"]
             number = self.env.toc_fignumbers.get(docname(node), {}).get(node["countertype"], {}).get(name, ())
             heading = [nodes.Text(" ".join([kind, ".".join(map(str, number))]).strip()), *node[0].children]
@@ -144,7 +152,8 @@ class PrintEdition(SphinxPostTransform):
             if isinstance(node[0][-1], nodes.paragraph):
                 node[0][-1] += latex(r"\qedhere")  # on the last line, not below it
             node.replace_self([latex(r"\begin{proof}"), *node[0].children, latex(r"\end{proof}")])
-        for node in list(self.document.findall(lambda n: isinstance(n, (exercise_node, exercise_enumerable_node)))):
+        solved = {solution["target_label"]: solution["label"] for solution in self.document.findall(solution_node)}
+        for node in list(self.document.findall(lambda node: isinstance(node, EXERCISES))):
             page, name = docname(node), node["label"]
             anchors = rf"\phantomsection\label{{{label(page, name)}}}\label{{exercise:{name}}}"
             content = body(node.children[1:])
@@ -183,9 +192,10 @@ class PrintEdition(SphinxPostTransform):
         chapter = nodes.section("", nodes.title("", "Solutions"), ids=["solutions"])
         for solution in list(self.document.findall(solution_node)):
             page = solution["docname"]
-            if not chapter[-1].get("docname") == page:
-                number = self.env.toc_secnumbers[page][""][0]
-                heading = nodes.title("", f"Chapter {number}: ", *self.env.titles[page].deepcopy().children)
+            if chapter[-1].get("docname") != page:
+                number = self.chapter_number(page)
+                chapter_title = self.env.titles[page].deepcopy().children
+                heading = nodes.title("", f"Chapter {number}: " if number else "", *chapter_title)
                 chapter += page_content("", nodes.section("", heading, ids=["solutions"]), docname=page)
             solution.parent.remove(solution)
             exercise = label(page, solution["target_label"])
@@ -201,11 +211,13 @@ def configure(app: Sphinx, config: Config) -> None:
     citation = yaml.safe_load((HERE.parents[1] / "CITATION.cff").read_text(encoding="utf-8"))
     paper = citation["references"][0]
     authors = ", ".join(f"{author['given-names']} {author['family-names']}" for author in paper["authors"])
-    facts = {"title": citation["title"],
-             "author": config.author, "version": citation["version"], "edition": os.environ["EDITION"],
-             "licence": citation["license"], "papertitle": paper["title"], "paperauthors": authors,
-             "paperyear": paper["year"], "paperid": paper["identifiers"][0]["value"], "paperurl": paper["url"]}
-    commands = "\n".join(rf"\newcommand{{\book{name}}}{{{escape(str(value), 'xelatex')}}}" for name, value in facts.items())
+    facts = {
+        "title": citation["title"], "author": config.author, "version": citation["version"],
+        "licence": citation["license"], "edition": os.environ["EDITION"], "papertitle": paper["title"],
+        "paperauthors": authors, "paperyear": paper["year"], "paperid": paper["identifiers"][0]["value"],
+        "paperurl": paper["url"],
+    }
+    commands = [rf"\newcommand{{\book{name}}}{{{escape(str(value), 'xelatex')}}}" for name, value in facts.items()]
     config.latex_engine = "xelatex"
     config.latex_documents = [(config.master_doc, "book.tex", citation["title"], config.author, "manual")]
     config.latex_docclass = {"manual": "book"}
@@ -214,8 +226,9 @@ def configure(app: Sphinx, config: Config) -> None:
     config.latex_elements = {
         "papersize": "a4paper", "pointsize": "10pt", "extraclassoptions": "openany,oneside",
         "fontpkg": "", "fncychap": "", "figure_align": "htbp", "makeindex": "", "printindex": "",
-        "sphinxsetup": "hmargin=2.6cm, vmargin={2.6cm,2.8cm}, verbatimwithframe=false, VerbatimColor={RGB}{246,247,249}",
-        "preamble": commands + "\n" + r"\usepackage{print_edition}",
+        "sphinxsetup": "hmargin=2.6cm, vmargin={2.6cm,2.8cm}, "
+                       "verbatimwithframe=false, VerbatimColor={RGB}{246,247,249}",
+        "preamble": "\n".join([*commands, r"\usepackage{print_edition}"]),
         "maketitle": r"\booktitlepage", "tableofcontents": r"\bookcontents",
     }
 
