@@ -181,3 +181,380 @@ def test_errors_with_and_without_a_helper_are_the_packages(arithmetic):
         for mine, agents in zip(own[1:], ([main], [main, helper]), strict=True):
             errors = interact(agents, origin, 40).errors()[:, 0]
             close(mine, torch.cat([torch.ones(1, dtype=torch.float64), errors]), max(1.0, errors.max().item()))
+
+
+# The pages
+
+@pytest.fixture(scope="module", params=[("light", 1280), ("dark", 390)], ids=["light-desk", "dark-phone"])
+def screen(request) -> dict:
+    theme, width = request.param
+    return {"viewport": {"width": width, "height": 900}, "color_scheme": theme, "has_touch": width < 600}
+
+
+@pytest.fixture(scope="module")
+def open_page(browser: Browser, address: str, screen: dict) -> Iterator:
+    """Opens the page of an explorable, or goes back to it; with options, in a context of its own."""
+    tabs, errors = {}, []
+
+    def open_(name: str, **options) -> Page:
+        key = (name, *options.items())
+        if key not in tabs:
+            context = browser.new_context(**{**screen, **options})
+            context.set_default_timeout(10_000)
+            tabs[key] = tab = context.new_page()
+            tab.on("pageerror", lambda error: errors.append(str(error)))
+            tab.on("console", lambda message: message.type == "error" and errors.append(message.text))
+            tab.goto(f"{address}/{PAGES[name]}.html")
+        if options.get("java_script_enabled", True):
+            reset = tabs[key].locator(f"#explorable-{name} .reset")
+            reset.scroll_into_view_if_needed()
+            reset.click()
+        return tabs[key]
+
+    yield open_
+    for tab in tabs.values():
+        tab.context.close()
+    assert errors == []
+
+
+def shown(tab: Page, label: str) -> str:
+    """A number by the words above it."""
+    return tab.locator(".explorable .numbers div", has_text=label).locator("dd").inner_text().replace("\n", "")
+
+
+def number(text: str) -> float:
+    return float(text.split()[0].replace("−", "-").rstrip("°"))
+
+
+def slide(tab: Page, name: str, position: float) -> None:
+    tab.locator(f"#explorable-{name}").fill(str(position))
+
+
+def verdict(tab: Page) -> str:
+    return tab.locator(".explorable .verdict").inner_text()
+
+
+def state(tab: Page) -> str:
+    return tab.locator(".explorable .frame").evaluate(
+        "e => e.querySelector('.numbers').innerText + [...e.querySelectorAll('input')].map(i => i.value)"
+        " + [...e.querySelectorAll('.handle')].map(h => h.getAttribute('aria-valuetext'))")
+
+
+def drag(tab: Page, handle: str, right: float, down: float, grip: int = 0) -> None:
+    """By mouse, or by one finger where the screen has touch."""
+    box = tab.locator(f"#explorable-{handle} .grip").nth(grip).bounding_box()
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    steps = [(x + right * k / 5, y + down * k / 5) for k in range(6)]
+    if tab.evaluate("navigator.maxTouchPoints"):
+        finger = tab.context.new_cdp_session(tab)
+        for kind, (a, b) in zip(["touchStart"] + ["touchMove"] * 5, steps, strict=True):
+            finger.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": [{"x": a, "y": b}]})
+        finger.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+    else:
+        tab.mouse.move(x, y)
+        tab.mouse.down()
+        for a, b in steps[1:]:
+            tab.mouse.move(a, b)
+        tab.mouse.up()
+
+
+def figure_data(site: Path, name: str) -> dict[str, np.ndarray]:
+    with np.load(site.parent / "source" / "figures" / f"{name}.npz") as stored:
+        return dict(stored)
+
+
+START = {"w": {"target": [-1.0, 0.5], "geometry": [math.radians(70), 1.8, 0.4], "step": 0.4},
+         "u": {"target": [1.0, 0.5], "geometry": [math.radians(-35), 1.6, 0.4], "step": 0.4}}
+
+
+def assert_plane_shows(tab: Page, pair: dict) -> None:
+    limit = equilibrium(*package_pair(pair))
+    for label, value in {"W’s error": limit.error_w.norm(), "U’s error": limit.error_u.norm(), "contraction": limit.rate}.items():
+        assert number(shown(tab, label)) == pytest.approx(value.item(), abs=6e-4)
+    for label, point in {"W rests": limit.w, "U rests": limit.u}.items():
+        coordinates = [number(part) for part in shown(tab, label).strip("()").split(", ")]
+        assert coordinates == pytest.approx(point.tolist(), abs=6e-3)
+
+
+def place(tab: Page, handle: str) -> list[float]:
+    """Where a handle says that it is."""
+    return [number(part) for part in tab.locator(f"#explorable-{handle}").get_attribute("aria-valuetext").split(", ")]
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_explorable_takes_the_place_of_the_still_figure_which_stays_in_a_fold(open_page, name, screen):
+    tab = open_page(name)
+    fold = tab.locator("details.still")
+    assert not fold.locator("figure").is_visible()
+    fold.locator("summary").click()
+    assert fold.locator("figcaption").first.is_visible() and fold.locator("a[href*=_downloads]").count() == 2
+    fold.locator("summary").click()
+    assert tab.locator("html").get_attribute("data-theme") == screen["color_scheme"]
+    assert tab.evaluate("document.documentElement.scrollWidth") <= screen["viewport"]["width"]
+    wide = tab.locator(".explorable .frame *").evaluate_all(
+        "all => all.filter(e => !(e instanceof SVGElement) && !e.closest('.summary') && e.scrollWidth > e.clientWidth + 1"
+        " && getComputedStyle(e).display !== 'inline').map(e => e.outerHTML.slice(0, 80))")
+    assert wide == []
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_without_scripts_the_still_figure_stands_there_and_nothing_of_the_explorable(open_page, name):
+    tab = open_page(name, java_script_enabled=False)
+    place = tab.locator(f"#explorable-{name}")
+    assert not place.is_visible()
+    figure = tab.locator(f"#{place.get_attribute('data-figure')}")
+    assert figure.locator("img.theme-light").is_visible() and figure.locator("figcaption").first.is_visible()
+
+
+def test_scripts_are_on_the_pages_that_have_an_explorable_and_on_no_other(site):
+    for page in site.glob("*.html"):
+        loaded = re.findall(r'src="_static/explorables/(\w+)\.js', page.read_text(encoding="utf-8"))
+        name = {stem: name for name, stem in PAGES.items()}.get(page.stem)
+        assert loaded == (["dynamics", "widgets", name] if name else [])
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_explorable_works_from_the_file_system(browser, site, name):
+    tab = browser.new_page()
+    tab.goto((site / f"{PAGES[name]}.html").as_uri())
+    tab.locator(f"#explorable-{name} .frame").wait_for()
+    assert verdict(tab) == "Not reached yet"
+    tab.close()
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_reset_restores_the_start(open_page, name):
+    tab = open_page(name)
+    before = state(tab)
+    for control in tab.locator(".explorable input").all():
+        control.press("ArrowRight")
+        control.press("ArrowUp")
+        control.press("ArrowLeft")
+        control.press("ArrowLeft")
+        control.press("ArrowLeft")
+    for handle in tab.locator(".explorable .handle").all():
+        handle.press("ArrowRight")
+        handle.press("Shift+ArrowUp")
+    assert state(tab) != before
+    tab.locator(".explorable .reset").click()
+    assert state(tab) == before
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_every_control_has_a_name_and_says_its_value(open_page, name):
+    tab = open_page(name)
+    for control in tab.locator(".explorable input, .explorable .handle").all():
+        own = control.evaluate("e => [e.labels ? e.labels[0].innerText : e.getAttribute('aria-label'), e.getAttribute('aria-valuetext'),"
+                               " e.tabIndex, e.tagName]")
+        assert own[0].strip() and own[1].strip() and own[2] == 0
+        control.focus()
+        assert control.evaluate("e => e === document.activeElement")
+
+
+def test_a_screen_reader_hears_one_summary_after_the_hand_rests(open_page):
+    tab = open_page("plane")
+    tab.evaluate("""() => {
+        window.said = [];
+        const summary = document.querySelector('.explorable [role=status]');
+        new MutationObserver(() => said.push(summary.textContent)).observe(summary, {childList: true});
+    }""")
+    for _ in range(10):
+        tab.locator("#explorable-plane-step-w").press("ArrowRight")
+    tab.wait_for_function("said.length > 0")
+    said, = tab.evaluate("said")
+    assert shown(tab, "W’s error") in said and "Goal not reached" in said
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_nothing_moves_by_itself(open_page, name):
+    tab = open_page(name, reduced_motion="reduce")
+    before = state(tab)
+    tab.wait_for_timeout(400)
+    assert state(tab) == before
+    assert not tab.locator(".explorable .play").is_visible()
+    assert tab.locator(".explorable").evaluate("e => e.getAnimations({subtree: true}).length") == 0
+
+
+# Two agents in the plane
+
+def test_plane_starts_with_the_numbers_of_the_still_figure(open_page, site):
+    tab, data = open_page("plane"), figure_data(site, "04-plane")
+    assert_plane_shows(tab, START)
+    errors = np.linalg.norm(data["limits"] - data["targets"], axis=-1)
+    assert [number(shown(tab, label)) for label in ("W’s error", "U’s error")] == pytest.approx(errors.tolist(), abs=6e-4)
+    assert place(tab, "plane-start") == pytest.approx(data["messages"][0].tolist())
+
+
+def test_plane_follows_a_dragged_target(open_page):
+    tab = open_page("plane")
+    top = tab.evaluate("scrollY")
+    drag(tab, "plane-target-u", -30, 40)
+    assert tab.evaluate("scrollY") == top
+    target = place(tab, "plane-target-u")
+    assert target[0] < 0.95 and target[1] < 0.45
+    limit = equilibrium(*package_pair({**START, "u": {**START["u"], "target": target}}))
+    assert number(shown(tab, "W’s error")) == pytest.approx(limit.error_w.norm().item(), abs=0.01)
+    assert number(shown(tab, "gap")) == pytest.approx(math.dist(target, [-1, 0.5]), abs=0.01)
+
+
+def test_plane_follows_a_dragged_axis(open_page):
+    tab = open_page("plane")
+    drag(tab, "plane-axis-w-2", -15, 25)
+    words = tab.locator("#explorable-plane-axis-w-2").get_attribute("aria-valuetext")
+    eigenvalue, degrees = map(float, re.findall(r"[\d.]+", words))
+    assert words != "eigenvalue 0.40, direction 160 degrees"
+    limit = equilibrium(*package_pair({**START, "w": {**START["w"], "geometry": [math.radians(degrees - 90), 1.8, eigenvalue]}}))
+    assert number(shown(tab, "W’s error")) == pytest.approx(limit.error_w.norm().item(), abs=0.02)
+
+
+def test_plane_by_keyboard(open_page):
+    tab = open_page("plane")
+    for keys in ("ArrowLeft", "ArrowDown", "Shift+ArrowLeft", "Shift+ArrowUp"):
+        tab.locator("#explorable-plane-target-u").press(keys)
+    tab.locator("#explorable-plane-axis-u-1").press("ArrowRight")
+    tab.locator("#explorable-plane-axis-u-1").press("Shift+ArrowUp")
+    tab.locator("#explorable-plane-step-w").press("ArrowRight")
+    assert place(tab, "plane-target-u") == [0.7, 0.7]
+    assert_plane_shows(tab, {"w": {**START["w"], "step": 0.42},
+                             "u": {"target": [0.7, 0.7], "geometry": [math.radians(-38), 1.85, 0.4], "step": 0.4}})
+
+
+def test_plane_goal_is_reached_by_a_winner_whose_prompt_has_the_eigenvalue_one_over_its_step(open_page):
+    tab = open_page("plane")
+    slide(tab, "plane-step-w", 1)
+    for keys in ["Shift+ArrowUp"] * 2 + ["ArrowUp"] * 2:
+        tab.locator("#explorable-plane-axis-w-2").press(keys)
+    for _ in range(16):
+        tab.locator("#explorable-plane-axis-w-1").press("ArrowDown")
+    assert_plane_shows(tab, {"w": {**START["w"], "geometry": [math.radians(70), 1.0, 1.0], "step": 1.0}, "u": START["u"]})
+    assert number(shown(tab, "W’s error")) == 0
+    assert verdict(tab).endswith("Reached")
+    tab.locator(".explorable .reset").click()
+    assert verdict(tab) == "Not reached yet"
+
+
+def test_plane_says_that_it_is_unstable_and_shows_no_equilibrium(open_page):
+    tab = open_page("plane")
+    slide(tab, "plane-step-w", 2)
+    warning = tab.locator(".explorable .warning")
+    assert warning.is_visible() and "there is no equilibrium" in warning.inner_text()
+    assert number(shown(tab, "contraction")) > 1
+    assert [shown(tab, label) for label in ("W’s error", "U’s error", "W rests")] == ["–"] * 3
+    assert not tab.locator(".explorable .rest").first.is_visible()
+    assert "NaN" not in tab.locator(".explorable").inner_html() and "Infinity" not in tab.locator(".explorable").inner_html()
+    slide(tab, "plane-step-w", 0.4)
+    assert not warning.is_visible()
+
+
+def test_plane_without_a_gap_has_nothing_to_win(open_page):
+    tab = open_page("plane")
+    for _ in range(8):
+        tab.locator("#explorable-plane-target-u").press("Shift+ArrowLeft")
+    assert number(shown(tab, "gap")) == 0
+    assert verdict(tab) == "Not reached yet"
+    assert "NaN" not in tab.locator(".explorable").inner_html()
+
+
+def test_plane_plays_the_exchange_when_asked(open_page):
+    tab = open_page("plane")
+    tab.locator(".explorable .play").click()
+    tab.wait_for_function("['2', '3', '4'].includes(document.querySelector('#explorable-plane-turns').value)")
+    tab.locator(".explorable .play").click()
+    paused = tab.locator("#explorable-plane-turns").input_value()
+    tab.wait_for_timeout(400)
+    assert tab.locator("#explorable-plane-turns").input_value() == paused
+
+
+# The angle
+
+def assert_angle_shows(tab: Page, theta: float, orientation: float, kappas: tuple[float, float], turn: float) -> None:
+    agents = [agent(geometry(math.radians(angle), strength, strength / kappa), [0.0, 0.0], 1.0)
+              for angle, strength, kappa in ((0, 0.5, kappas[0]), (turn, 0.3, kappas[1]))]
+    angle = torch.tensor([math.radians(theta)], dtype=torch.float64)
+    plateaus = plateau_vs_angle(*agents, *rotation(math.radians(orientation)), angle)
+    for name, plateau, ordered in zip("WU", plateaus, (agents, agents[::-1]), strict=True):
+        limit = monotone_angle_limit(torch.linalg.cond(plateau_matrix(*ordered)))
+        assert number(shown(tab, f"{name}’s plateau")) == pytest.approx(plateau.item(), abs=6e-5)
+        assert number(shown(tab, f"θmax of {name}")) == pytest.approx(math.degrees(limit), abs=0.06)
+
+
+def test_angle_starts_as_the_still_figure(open_page, site):
+    tab, data = open_page("angle"), figure_data(site, "05-plane")
+    assert_angle_shows(tab, 60, 50, (10 ** 0.6, 10 ** 0.6), 40)
+    assert number(shown(tab, "W’s plateau")) == pytest.approx(data["w"][0, 60], abs=6e-5)
+    assert number(shown(tab, "θmax of U")) == pytest.approx(math.degrees(data["limits"][1]), abs=0.06)
+
+
+def test_angle_follows_its_sliders_to_both_ends(open_page):
+    tab = open_page("angle")
+    for theta, orientation, positions, turn in ((180, 0, (2, 1.2), 90), (0, 180, (0, 0), 0), (117, 23, (0.4, 1.9), 71)):
+        for name, value in zip(("theta", "orientation", "kappa-w", "kappa-u", "turn"), (theta, orientation, *positions, turn), strict=True):
+            slide(tab, f"angle-{name}", value)
+        assert_angle_shows(tab, theta, orientation, tuple(10 ** p for p in positions), turn)
+        assert "NaN" not in tab.locator(".explorable").inner_html()
+
+
+def test_angle_follows_a_dragged_target_and_the_keyboard(open_page):
+    tab = open_page("angle")
+    drag(tab, "angle-target-u", -30, 30)
+    theta = number(tab.locator("#explorable-angle-target-u").get_attribute("aria-valuetext"))
+    assert theta > 65 and tab.locator("#explorable-angle-theta").input_value() == str(int(theta))
+    tab.locator("#explorable-angle-target-w").press("Shift+ArrowRight")
+    tab.locator("#explorable-angle-target-w").press("ArrowDown")
+    assert_angle_shows(tab, theta, 64, (10 ** 0.6, 10 ** 0.6), 40)
+
+
+def test_angle_goal_is_reached_where_the_plateau_has_fallen(open_page):
+    tab = open_page("angle")
+    slide(tab, "angle-orientation", 150)
+    assert verdict(tab) == "Not reached yet"
+    slide(tab, "angle-theta", 170)
+    assert verdict(tab).endswith("Reached")
+    tab.locator(".explorable .reset").click()
+    assert verdict(tab) == "Not reached yet"
+
+
+# The helper
+
+def assert_helper_shows(tab: Page, kappa: float, damping: float, estimate: float, turns: int) -> None:
+    spectrum = 1.75 * torch.tensor(kappa, dtype=torch.float64) ** (torch.arange(8, dtype=torch.float64) / 7 - 1)
+    main = agent(torch.diag(spectrum), [1 / math.sqrt(8)] * 8, 0.4)
+    kind, options = (DampedNewtonHelper, {"damping": damping}) if damping else (NewtonHelper, {})
+    helper = kind(main.prompt.inputs, lambda prompt: GradientAgent(prompt, 0.4), main.prompt.gradient,
+                  lambda w: estimate * torch.diag(spectrum), **options)
+    for label, agents in (("error alone", [main]), ("error with the helper", [main, helper])):
+        error = interact(agents, torch.zeros(8, dtype=torch.float64), turns).errors()[-1, 0].item()
+        text = shown(tab, label)
+        if error < 1e-15:
+            assert text == "below 10−15"
+        else:
+            digits, power = re.fullmatch(r"([\d.]+) × 10(−?\d+)", text).groups()
+            assert float(f"{digits}e{power.replace('−', '-')}") == pytest.approx(error, rel=0.06)
+
+
+def test_helper_starts_and_follows_its_sliders(open_page):
+    tab = open_page("helper")
+    assert_helper_shows(tab, 1000, 0.01, 1, 60)
+    for kappa, damping, estimate, turns in ((0, -3, 0, 5), (4, 1, 0.7, 200), (2.5, -1.5, -0.7, 40), (3, -4.05, 0, 12)):
+        for name, value in zip(("kappa", "damping", "estimate", "turns"), (kappa, damping, estimate, turns), strict=True):
+            slide(tab, f"helper-{name}", value)
+        assert_helper_shows(tab, 10 ** kappa, 10 ** damping if damping > -4 else 0.0, 10 ** estimate, turns)
+        assert "NaN" not in tab.locator(".explorable").inner_html()
+
+
+def test_helper_that_overshoots_is_said_to_be_unstable(open_page):
+    tab = open_page("helper")
+    slide(tab, "helper-estimate", -0.5)
+    slide(tab, "helper-damping", -4.05)
+    assert tab.locator(".explorable .warning").is_visible()
+    assert shown(tab, "10−6, helped") == "never"
+    assert "NaN" not in tab.locator(".explorable").inner_html() and "Infinity" not in tab.locator(".explorable").inner_html()
+
+
+def test_helper_goal_is_reached_between_too_little_damping_and_too_much(open_page):
+    tab = open_page("helper")
+    slide(tab, "helper-kappa", 2)
+    slide(tab, "helper-estimate", -0.4)
+    for damping, reached in ((-2.0, False), (-1.2, True), (-0.5, False)):
+        slide(tab, "helper-damping", damping)
+        assert verdict(tab).endswith("Reached") == reached

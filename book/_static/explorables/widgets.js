@@ -160,6 +160,8 @@ const widgets = (() => {
       return [event.clientX - box.left, event.clientY - box.top];
     };
     let grabbed = null;
+    // Not every browser heeds touch-action inside a drawing.
+    group.addEventListener("touchstart", (event) => event.preventDefault(), { passive: false });
     group.addEventListener("pointerdown", (event) => {
       if (event.button !== 0) return;
       event.preventDefault();
