@@ -44,7 +44,7 @@ LATEX := latexmk=latexmk texlive-xetex=titlesec.sty texlive-fonts-recommended=pz
 PACKAGE := $(shell find src -name '*.py' -o -name '*.toml') requirements.lock
 
 help: ## list the doors
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
 
 book: $(READY) ## execute every chapter and build the site (PROFILE=fast for small parameters)
 	@$(MAKE) --no-print-directory $(if $(filter output-sync,$(.FEATURES)),--output-sync=target) -j$(JOBS) $(SITE)/index.html PROFILE=$(PROFILE)

@@ -20,6 +20,7 @@ from agent_dynamics.exercises import MIME, exercises
 DIRECTIVE = re.compile(r"^(`{3,}|:{3,})\{([\w:-]+)\} *(.*)\n((?::[\w-]+:.*\n)*)((?:.*\n)*?)\1$\n?", re.MULTILINE)
 GATE = re.compile(r"^(?=`{3,}\{(?:exercise|solution)-(?:start|end)\})", re.MULTILINE)
 EQUATION = re.compile(r"^\$\$ \((eq-[\w-]+)\)$", re.MULTILINE)
+WORK = re.compile(r"^@\w+\{([\w-]+),.*?^  author = \{(.*?)\}.*?^  year = \{(\d+)\}", re.DOTALL | re.MULTILINE)
 RECORD = "application/papermill.record/text/plain"
 
 START = """**{edition} of *When two agents disagree*.** You need Python 3.11. In the folder of this file:
@@ -30,18 +31,22 @@ course/bin/pip install --extra-index-url https://download.pytorch.org/whl/cpu ./
 course/bin/jupyter lab
 ```
 
-(On Windows `course\\Scripts\\` in place of `course/bin/`.) Open a chapter and run it from the top; no chapter needs
+(On Windows `course\\Scripts\\` in place of `course/bin/`.) Open a chapter and run it from the top; none needs
 another to be run. In an exercise put your answer in place of the dots. Run that cell and the folded one below it,
 which says whether the answer is right, or gives a hint."""
 
 
 def labels(chapters: dict[str, NotebookNode]) -> dict[str, str]:
-    """What a reference to each label of the chapters reads."""
-    found = {}
+    """What a reference to each label of the book reads: a chapter is a link, a work its authors and year."""
+    book, found = Path(__file__).parent, {}
+    for page in book.glob("*.md"):
+        for label, title in re.findall(r"^\(([\w-]+)\)=\n# (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE):
+            found[label] = f"[{title}]({page.stem}.ipynb)" if page.stem in chapters else f"*{title}*"
+    works = (book / "references.bib").read_text(encoding="utf-8")
+    for key, authors, year in WORK.findall(works):
+        found[key] = f"{', '.join(author.split(',')[0] for author in authors.split(' and '))} ({year})"
     for name, notebook in chapters.items():
         text = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
-        for label, title in re.findall(r"^\(([\w-]+)\)=\n#+ (.*)$", text, re.MULTILINE):
-            found[label] = f"[{title}]({name}.ipynb)"
         for _, kind, title, options, _ in DIRECTIVE.findall(text):
             if label := re.search(r"^:label: (\S+)$", options, re.MULTILINE):
                 kind = kind.removeprefix("prf:").removesuffix("-start").capitalize()
@@ -62,13 +67,15 @@ def markdown(text: str, known: dict[str, str], numbers: dict[str, str]) -> str:
     def directive(match: re.Match) -> str:
         _, kind, title, _, body = match.groups()
         if kind.endswith(("-start", "-end")):  # what they enclose follows
-            return {"exercise-start": f"### Exercise: {title}\n\n", "solution-start": "**Solution.** "}.get(kind, "")
+            openings = {"exercise-start": f"### Exercise: {title}\n\n", "solution-start": "**Solution.** "}
+            return openings.get(kind, "")
         if kind == "admonition":
             return "".join(f"> {line}\n" for line in (f"**{title}**", "", *body.strip().splitlines()))
         if kind == "prf:proof":
             return f"*Proof.* {body.strip()} $\\square$\n"
         if kind.startswith("prf:"):
-            return f"**{kind.removeprefix('prf:').capitalize()}{': ' if title else ''}{title}**\n\n{body.strip()}\n"
+            heading = kind.removeprefix("prf:").capitalize() + (f": {title}" if title else "")
+            return f"**{heading}**\n\n{body.strip()}\n"
         return "" if kind == "raw" else body
 
     def role(match: re.Match) -> str:
@@ -76,7 +83,7 @@ def markdown(text: str, known: dict[str, str], numbers: dict[str, str]) -> str:
         if kind == "glue:text":
             return numbers.get(content, "(run to see)")
         said, _, label = content.removesuffix(">").rpartition("<")
-        return said.strip() or known.get(label, "(" + label.partition("-")[2] + ")" if "-" in label else label)
+        return said.strip() or known.get(label, label)
 
     text = DIRECTIVE.sub(directive, text)
     text = EQUATION.sub(lambda match: f"\\tag{{{known[match[1]][1:-1]}}}\n$$", text)

@@ -178,7 +178,7 @@ def _show(entry: Exercise, verdict: str, said: str) -> None:
     page = f"```{{admonition}} {title}{': a hint' if verdict == 'unanswered' else ''}\n:class: {kind}\n"
     page += " ".join(part for part in (f"{said}." if said else "", hint) if part) + "\n```\n"
     shown = re.sub(r"`([^`]+)`", r"<code>\1</code>", html.escape(hint))
-    fold = f"<details><summary>Hint</summary>{shown}</details>" if hint else ""
+    fold = f"<details{' open' * (verdict == 'wrong')}><summary>Hint</summary>{shown}</details>" if hint else ""
     style = f"border-left: 4px solid {colour}; padding-left: 0.8em"
     notebook = f'<div style="{style}">{html.escape(sentences)}{fold}</div>'
     plain = f"{entry.id}: {sentences}" + (f" Hint: {hint}" if hint else "")
