@@ -7,6 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agent_dynamics import _doubling
 from agent_dynamics.agents import GradientAgent
 from agent_dynamics.interaction import Protocol, interact, settle
 from agent_dynamics.prompts import Prompt
@@ -158,3 +159,74 @@ def test_messages_of_an_agent_that_is_not_there_are_refused(index):
     trajectory = interact([agent(0), agent(1)], torch.zeros(3), 3)
     with pytest.raises(ValueError, match=f"index was {index}; it must be from 0 to 1"):
         trajectory.by_agent(index)
+
+
+class Asked:
+    """An agent of which only its replies are known, so that it is asked turn by turn."""
+
+    def __init__(self, agent):
+        self.target, self.reply = agent.target, agent
+
+    def __call__(self, message):
+        return self.reply(message)
+
+
+def assert_same_as_turn_by_turn(agents, start, turns, protocol=Protocol()):
+    expected = interact([Asked(each) for each in protocol.players(agents)], start, turns)
+    run = interact(agents, start, turns, protocol)
+    assert run.messages.shape == expected.messages.shape
+    scale = expected.messages.abs().amax((-2, -1), keepdim=True)
+    torch.testing.assert_close(run.messages / scale, expected.messages / scale, rtol=1e-12, atol=1e-13)
+    for one, other in zip(run.targets, expected.targets, strict=True):
+        assert torch.equal(one, other)
+
+
+@given(seed=st.integers(0, 2**31), d=st.integers(1, 9), count=st.integers(1, 3), turns=st.integers(1, 70),
+       examples=st.integers(1, 12), reach=st.floats(0.01, 1.99), steps=st.integers(1, 3))
+def test_all_turns_at_once_are_the_turns_one_by_one(seed, d, count, turns, examples, reach, steps):
+    agents = []
+    for i in range(count):  # fewer examples than d: blind directions, where rho(A B) = 1
+        prompt = Prompt(normal(4, examples, d, seed=seed + i), normal(4, d, seed=seed + 10 + i))
+        largest = torch.linalg.eigvalsh(prompt.covariance)[..., -1]
+        agents.append(GradientAgent(prompt, reach / largest, steps=1 + i))
+    assert_same_as_turn_by_turn(agents, normal(d, seed=seed + 20), turns, Protocol(steps))
+
+
+@pytest.mark.parametrize(("shapes", "start"), [
+    (((), ()), ()), (((), ()), (6,)), (((2, 1), (3,)), ()), (((3,), ()), (2, 3)), (((0,), ()), ())])
+def test_all_turns_at_once_in_batches_that_broadcast(shapes, start):
+    agents = [agent(seed, *shape) for seed, shape in enumerate(shapes)]
+    assert_same_as_turn_by_turn(agents, normal(*start, 3, seed=9), 5)
+
+
+def test_all_turns_at_once_whatever_fits_into_the_scratch_memory(monkeypatch):
+    agents, start = [agent(0, 50), agent(1, 50)], normal(50, 3, seed=9)
+    whole = interact(agents, start, 20).messages
+    for size in (1, 8192):  # one pair a part, and a few with a shorter last part
+        monkeypatch.setattr(_doubling, "SCRATCH", size)
+        assert torch.equal(interact(agents, start, 20).messages, whole)
+
+
+def test_an_exchange_that_diverges_can_be_watched():
+    agents, start = [agent(0, step_size=5.0), agent(1, step_size=5.0)], normal(3, seed=9)
+    assert_same_as_turn_by_turn(agents, start, 40)
+    messages = interact(agents, start, 2000).messages
+    assert torch.isfinite(messages[:100]).all() and not torch.isfinite(messages[-1]).any()
+
+
+def test_derivatives_flow_through_an_exchange():
+    target = normal(3, seed=1).requires_grad_()
+    agents = [GradientAgent(Prompt(normal(8, 3, seed=0), target), 0.2), agent(2)]
+    interact(agents, normal(3, seed=9), 5).messages.sum().backward()
+    assert target.grad.abs().min() > 0
+
+
+def test_a_part_of_a_batch_of_agents_is_their_part_of_the_exchange():
+    shared = GradientAgent(Prompt(normal(8, 3, seed=2), normal(7, 3, seed=3)), 0.2, steps=2)
+    steps = torch.linspace(0.1, 0.3, 7, dtype=torch.float64)
+    own = GradientAgent(Prompt(normal(7, 8, 3, seed=4), normal(3, seed=5)), steps)
+    start = normal(7, 3, seed=9)
+    whole = interact([shared, own], start, 4)
+    part = interact([shared[2:5], own[2:5]], start[2:5], 4)
+    torch.testing.assert_close(part.messages, whole.messages[2:5], rtol=1e-13, atol=1e-14)
+    torch.testing.assert_close(part.errors(), whole.errors()[2:5], rtol=1e-12, atol=1e-14)

@@ -64,6 +64,14 @@ class GradientAgent:
             message = message - self.step_size.unsqueeze(-1) * self.prompt.gradient(message)
         return message
 
+    def __getitem__(self, part: slice) -> GradientAgent:
+        """The agents of a part of the batch, counted along its first dimension: agent[0:1000]."""
+        prompt, step_size = self.prompt, self.step_size
+        batch = torch.broadcast_shapes(prompt.inputs.shape[:-2], prompt.target.shape[:-1], step_size.shape)
+        inputs = prompt.inputs.expand(*batch, *prompt.inputs.shape[-2:])
+        target = prompt.target.expand(*batch, prompt.dimension)
+        return GradientAgent(Prompt(inputs[part], target[part]), step_size.expand(batch)[part], self.steps)
+
     def affine(self) -> tuple[Tensor, Tensor]:
         """(A, b) with agent(v) = A v + b; shapes (..., d, d) and (..., d)."""
         s = self.prompt.covariance

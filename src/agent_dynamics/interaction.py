@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from . import _checks
+from . import _checks, _doubling
 from .agents import AffineAgent, Repeated
 
 ROUNDS_A_CHECK = 100
@@ -51,6 +51,11 @@ class Protocol:
         if len(steps) != len(agents):
             raise _checks.bad("steps", f"{steps} for {len(agents)} agents", "one number, or one for each agent")
         return [agent if k == 1 else Repeated(agent, k) for agent, k in zip(agents, steps, strict=True)]
+
+    @property
+    def alternates(self) -> bool:
+        """Whether the agents reply in turn and every message arrives as it was sent."""
+        return not self.simultaneous and not self.noise and self.digits is None
 
     def send(self, message: Tensor, generator: torch.Generator | None) -> Tensor:
         """A message (..., d) as it arrives: with noise, then rounded."""
@@ -101,7 +106,9 @@ def interact(
 ) -> Trajectory:
     """Let agents reply to each other in order, `turns` times round, or as another protocol says.
 
-    With two agents this is w_{t+1} = T_W(u_t), u_{t+1} = T_U(w_{t+1}), from u_0 = start.
+    With two agents this is w_{t+1} = T_W(u_t), u_{t+1} = T_U(w_{t+1}), from u_0 = start. Where all agents are
+    gradient agents and do just that, powers of the round give all turns at once (`_doubling`): the same
+    messages up to rounding. All other agents, trained ones among them, are asked turn by turn.
 
     Args:
         agents: one or more, each acting on the message of the one before; where their prompts are redrawn,
@@ -121,7 +128,10 @@ def interact(
     players = protocol.players(draw(0))
     message = _start(players, start)
     messages, targets = [message], tuple(player.target for player in players)
-    for turn in range(_checks.count("turns", turns)):
+    turns = _checks.count("turns", turns)
+    if agents is not draw and protocol.alternates and _doubling.applies(players, message):
+        return Trajectory(_doubling.messages(players, message, turns), targets)
+    for turn in range(turns):
         if turn:
             players = protocol.players(draw(turn))
         for player in players:
