@@ -9,6 +9,7 @@ TURNS ?= 30
 BUDGET ?= 3000000
 WORKERS ?= 4
 PRICES ?=
+ONLY ?=
 PYTHON ?= python3.11
 # Where pip looks for torch before PyPI: the CPU builds. The README says how to use a GPU build.
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
@@ -36,6 +37,8 @@ PLAIN := $(filter-out $(EXECUTED),$(wildcard book/*.md))
 NOTEBOOKS := $(EXECUTED:book/%.md=$(SOURCE)/%.ipynb)
 # What a language model answered to make llm; chapter 11 shows it where it is there.
 TRANSCRIPT := _build/llm/transcript.jsonl
+# What make bench measured; the page costs shows it.
+BENCH := benchmarks/results.json
 LAST := $(SOURCE)/claims.ipynb $(SOURCE)/how-built.ipynb
 COPIED := $(PLAIN:book/%=$(SOURCE)/%) $(patsubst book/%,$(SOURCE)/%,$(wildcard book/*.bib) $(shell find book/_static -type f))
 # What the PDF needs of the system: Debian packages, each with a file by which it is known.
@@ -103,6 +106,9 @@ llm: $(READY) ## run chapter 11 on a language model (MODEL=, PAIRS=20, TURNS=30,
 	   --budget $(BUDGET) --workers $(WORKERS) $(if $(PRICES),--prices $(PRICES)) --transcript $(TRANSCRIPT)
 	@$(MAKE) --no-print-directory chapter CHAPTER=11 PROFILE=$(PROFILE)
 
+bench: $(READY) ## measure speed and memory, about 20 minutes (ONLY=simulation for one part)
+	.venv/bin/python -m benchmarks $(ONLY)
+
 lab: export JUPYTER_CONFIG_DIR := $(CURDIR)/_build/jupyter
 lab: $(READY) ## open the chapters as notebooks in JupyterLab
 	@mkdir -p "$(JUPYTER_CONFIG_DIR)/labconfig"
@@ -139,7 +145,7 @@ $(SOURCE)/%.ipynb: book/%.md $(PACKAGE) | $(READY) $(SOURCE)
 	@.venv/bin/jupytext --quiet --to ipynb --output $(BUILD)/$*.in.ipynb $<
 	@TQDM_DISABLE=1 OMP_NUM_THREADS=1 MPLCONFIGDIR="$(CURDIR)/_build/matplotlib" AGENT_DYNAMICS_CACHE="$(CURDIR)/_build/cache" \
 	   AGENT_DYNAMICS_BUILD="$(CURDIR)/$(SOURCE)" AGENT_DYNAMICS_PROFILE=$(PROFILE) \
-	   AGENT_DYNAMICS_TRANSCRIPT="$(CURDIR)/$(TRANSCRIPT)" \
+	   AGENT_DYNAMICS_TRANSCRIPT="$(CURDIR)/$(TRANSCRIPT)" AGENT_DYNAMICS_BENCH="$(CURDIR)/$(BENCH)" \
 	   .venv/bin/papermill --no-progress-bar --no-log-output --log-level ERROR --cwd $(SOURCE) \
 	   $(if $(filter fast,$(PROFILE)),$(if $(wildcard book/$*.fast.yml),-f book/$*.fast.yml)) $(BUILD)/$*.in.ipynb $(BUILD)/$*.part.ipynb \
 	   2> >(grep -v '^\[IPKernelApp\]' >&2) \
@@ -155,6 +161,10 @@ $(SOURCE):
 # Chapter 11 is executed anew when the transcript changes, and when the one that it shows is gone.
 SHOWS_TRANSCRIPT := $(shell grep -ls '"answers_from": "transcript"' $(SOURCE)/figures/11-plateau.json)
 $(SOURCE)/11-language-models.ipynb: $(or $(wildcard $(TRANSCRIPT)),$(if $(SHOWS_TRANSCRIPT),always))
+
+$(SOURCE)/costs.ipynb: $(wildcard $(BENCH))
+
+executed: $(NOTEBOOKS) # every chapter executed, without the site
 
 $(LAST): $(filter-out $(LAST),$(NOTEBOOKS))
 
@@ -182,4 +192,4 @@ $(PDF): $(NOTEBOOKS) $(COPIED) _config.yml _toc.yml CITATION.cff $(wildcard book
 	@! grep -E '^LaTeX Warning: .*(undefined|multiply)|^Missing character' $(PRINT)/book.log
 	@mv $(PRINT)/book.pdf $@
 
-.PHONY: always help book chapter test test-site serve llm lab lock picture clean course test-course pdf latex test-pdf
+.PHONY: always help book chapter test test-site serve llm lab lock picture clean course test-course pdf latex test-pdf executed bench

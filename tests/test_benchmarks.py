@@ -1,0 +1,57 @@
+"""The benchmarks compare equals: each plain version computes what the package's does. Nothing is timed here."""
+
+import numpy as np
+import pytest
+import torch
+
+from agent_dynamics.equilibrium import equilibrium
+from agent_dynamics.interaction import interact
+from agent_dynamics.lsa import LinearSelfAttention
+from agent_dynamics.prompts import Prompt
+from benchmarks import equilibria, simulation, training
+from benchmarks.timing import goal, ratio, slope, spread
+
+
+def test_the_loop_and_the_turns_give_the_messages_of_interact():
+    agents, start = simulation.draw(5, d=4)
+    expected = interact(agents, start, 12).messages
+    np.testing.assert_allclose(simulation.loop(agents, start, 12), expected, rtol=1e-12, atol=1e-13)
+    torch.testing.assert_close(simulation.step_by_step(agents, start, 12), expected, rtol=1e-12, atol=1e-13)
+
+
+def test_a_million_pairs_are_those_pairs_part_by_part(monkeypatch):
+    monkeypatch.setattr(simulation, "AT_ONCE", 3)
+    agents, start = simulation.draw(10)
+    expected = interact(agents, start, simulation.TURNS).errors()[:, -1].mean(0)
+    measured = simulation._million(10)["mean_errors"]
+    np.testing.assert_allclose(measured, expected, rtol=1e-12)
+
+
+def test_the_loops_give_the_limits_and_rates_of_the_closed_form():
+    agents, _ = simulation.draw(6)
+    expected = equilibrium(*agents)
+    limits, rates = equilibria.complete_loop(agents)
+    np.testing.assert_allclose(limits, expected.w, rtol=1e-10)
+    np.testing.assert_allclose(equilibria.solve_loop(agents), expected.w, rtol=1e-10)
+    np.testing.assert_allclose(rates, expected.rate, rtol=1e-10)
+
+
+@pytest.mark.parametrize("context", [0, 3])
+def test_the_attention_matrix_gives_the_answers_from_moments(context):
+    random = torch.Generator().manual_seed(3)
+
+    def normal(*shape):
+        return torch.randn(*shape, generator=random, dtype=torch.float64)
+
+    model, prompt, messages = LinearSelfAttention(3), Prompt(normal(4, 7, 3), normal(4, 3)), normal(4, context + 1, 3)
+    with torch.no_grad():
+        model.value.copy_(normal(8, 8))
+        model.query.copy_(normal(8, 8))
+        torch.testing.assert_close(training.answers(model, prompt, messages), model.step(prompt.gram, 7, messages))
+
+
+def test_summaries_of_runs():
+    assert spread(np.array([3.0, 1.0, 2.0])) == {"median": 2.0, "low": 1.5, "high": 2.5, "runs": 3}
+    assert ratio(np.array([2.0, 9.0]), np.array([1.0, 3.0]))["median"] == 2.5
+    assert slope([1, 10, 100], [2, 200, 20000]) == pytest.approx(2)
+    assert goal(0.02, at_most=0.03)["met"] and not goal(199, at_least=200)["met"]
