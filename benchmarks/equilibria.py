@@ -35,10 +35,10 @@ def complete_loop(agents: list[GradientAgent]) -> tuple[np.ndarray, np.ndarray]:
 def _systems(agents: list[GradientAgent]):
     """I - A B and A b + a of each pair, one after the other."""
     (s_w, t_w), (s_u, t_u) = ((agent.prompt.covariance.numpy(), agent.target.numpy()) for agent in agents)
-    eta_w, eta_u = (agent.step_size.item() for agent in agents)
+    eta_w, eta_u = (agent.step_size.expand(len(s_w)).numpy() for agent in agents)
     identity = np.eye(s_w.shape[-1])
     for i in range(len(s_w)):
-        A, B = identity - eta_w * s_w[i], identity - eta_u * s_u[i]
+        A, B = identity - eta_w[i] * s_w[i], identity - eta_u[i] * s_u[i]
         yield identity - A @ B, A @ (t_u[i] - B @ t_u[i]) + t_w[i] - A @ t_w[i]
 
 

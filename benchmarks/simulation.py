@@ -28,22 +28,20 @@ def draw(pairs: int, d: int = D, seed: int = 1) -> tuple[list[GradientAgent], to
 
     agents = []
     for _ in range(2):
-        prompt = Prompt(normal(pairs, 2 * d, d), normal(pairs, d))
-        prompt.covariance  # kept by the prompt: the loop gets it too
-        agents.append(GradientAgent(prompt, 0.2))
+        agents.append(GradientAgent(Prompt(normal(pairs, 2 * d, d), normal(pairs, d)), 0.2))
     return agents, normal(pairs, d)
 
 
 def loop(agents: list[GradientAgent], start: torch.Tensor, turns: int) -> np.ndarray:
     """The first version that comes to mind: for each pair, turn after turn, the two formulas."""
     (s_w, t_w), (s_u, t_u) = ((agent.prompt.covariance.numpy(), agent.target.numpy()) for agent in agents)
-    eta_w, eta_u = (agent.step_size.item() for agent in agents)
+    eta_w, eta_u = (agent.step_size.expand(len(start)).numpy() for agent in agents)
     messages = np.empty((len(start), 2 * turns + 1, start.shape[-1]))
     for i in range(len(start)):
         u = messages[i, 0] = start[i].numpy()
         for turn in range(turns):
-            w = u - eta_w * s_w[i] @ (u - t_w[i])
-            u = w - eta_u * s_u[i] @ (w - t_u[i])
+            w = u - eta_w[i] * s_w[i] @ (u - t_w[i])
+            u = w - eta_u[i] * s_u[i] @ (w - t_u[i])
             messages[i, 2 * turn + 1], messages[i, 2 * turn + 2] = w, u
     return messages
 
@@ -56,8 +54,6 @@ def step_by_step(agents: list[GradientAgent], start: torch.Tensor, turns: int) -
 def run() -> dict[str, object]:
     agents, start = draw(PAIRS)
     few, few_starts = [agent[:LOOPED] for agent in agents], start[:LOOPED]
-    for agent in few:
-        agent.prompt.covariance
     messages = interact(agents, start, TURNS).messages
     times = side_by_side({
         "loop": lambda: loop(few, few_starts, TURNS),
