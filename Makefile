@@ -126,8 +126,9 @@ picture: ## renew the README's picture and the cover from the executed index
 	cp $(SOURCE)/figures/hero.light.svg $(SOURCE)/figures/hero.dark.svg book/_static/
 	MPLCONFIGDIR="$(CURDIR)/_build/matplotlib" .venv/bin/python book/_extensions/cover.py $(SOURCE)/figures/hero.npz book/_static
 
-clean: ## remove everything generated, the environment included
-	rm -rf _build .venv
+clean: ## remove everything generated, the environment included; what a language model answered is kept
+	rm -rf .venv
+	[ ! -d _build ] || find _build -mindepth 1 -maxdepth 1 ! -name llm -exec rm -rf {} +
 
 # torch first and alone: only it comes from its own index.
 $(READY): requirements.lock pyproject.toml
