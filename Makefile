@@ -40,7 +40,7 @@ TRANSCRIPT := _build/llm/transcript.jsonl
 # What make bench measured; the page costs shows it.
 BENCH := benchmarks/results.json
 LAST := $(SOURCE)/claims.ipynb $(SOURCE)/how-built.ipynb
-COPIED := $(PLAIN:book/%=$(SOURCE)/%) $(patsubst book/%,$(SOURCE)/%,$(wildcard book/*.bib) $(shell find book/_static -type f))
+COPIED := $(PLAIN:book/%=$(SOURCE)/%) $(patsubst book/%,$(SOURCE)/%,$(wildcard book/*.bib) $(shell find book -path 'book/_static/*' -type f))
 # What the PDF needs of the system: Debian packages, each with a file by which it is known.
 LATEX := latexmk=latexmk texlive-xetex=titlesec.sty texlive-fonts-recommended=pzdr.tfm fonts-dejavu-core=DejaVuSansMono.ttf \
   fonts-texgyre=texgyrepagella-regular.otf fonts-texgyre-math=texgyrepagella-math.otf

@@ -1,7 +1,8 @@
 """Sphinx: `{explorable} NAME` marks where a figure that the reader can move stands on the page.
 
-Its body introduces it, and `:figure:` names the still figure that it is the moving form of. The page shows the still
-figure alone until _static/explorables/NAME.js has run, and other formats than HTML show nothing else.
+Its body introduces it, and `:figure:` names the still figure that it is the moving form of. The page shows the
+still figure alone until _static/explorables/NAME.js has run, and other formats than HTML show nothing else. The
+scripts are no ES modules, which browsers refuse to load from a file: the site also works by a double-click.
 """
 
 from docutils import nodes
@@ -35,8 +36,9 @@ def not_everywhere(app: Sphinx, config: Config) -> None:
 
 
 def enter(translator: object, place: Place) -> None:
-    translator.body.append(f'<div class="explorable" id="explorable-{place["name"]}" '
-                           f'data-figure="{place["figure"]}" hidden>\n')
+    translator.body.append(
+        f'<div class="explorable" id="explorable-{place["name"]}" data-figure="{place["figure"]}" hidden>\n'
+    )
 
 
 def leave(translator: object, place: Place) -> None:

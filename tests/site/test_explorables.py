@@ -1,4 +1,4 @@
-"""The explorables: their arithmetic against the package, and each in a real browser, by pointer, touch and keyboard."""
+"""The explorables: their arithmetic against the package, and each in a browser, by mouse, touch and keyboard."""
 
 import math
 import os
@@ -23,8 +23,14 @@ pytestmark = pytest.mark.site
 SCRIPTS = Path(__file__).parents[2] / "book" / "_static" / "explorables"
 PAGES = {"plane": "04-misaligned", "angle": "05-angle", "helper": "07-helper"}
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
-         "--disable-sync", "--no-first-run"]
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+]
 CONFIGURATIONS = 250
 
 
@@ -32,7 +38,9 @@ CONFIGURATIONS = 250
 def browser() -> Iterator[Browser]:
     path = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, BROWSERS)), None)
     if path is None:
-        pytest.fail("No browser: install Chromium (apt-get install chromium), or say CHROMIUM=/its/path.", pytrace=False)
+        pytest.fail(
+            "No browser: install Chromium (apt-get install chromium), or say CHROMIUM=/its/path.", pytrace=False
+        )
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
         yield browser
@@ -40,6 +48,7 @@ def browser() -> Iterator[Browser]:
 
 
 # The arithmetic
+
 
 @pytest.fixture(scope="module")
 def arithmetic(browser: Browser) -> Iterator[Page]:
@@ -58,7 +67,9 @@ def close(own: object, packages: torch.Tensor, scale: float | np.ndarray = 1.0) 
 
 def rotation(angle: float) -> torch.Tensor:
     """Rows are the direction at this angle and the one orthogonal to it."""
-    return torch.tensor([[math.cos(angle), math.sin(angle)], [-math.sin(angle), math.cos(angle)]], dtype=torch.float64)
+    return torch.tensor(
+        [[math.cos(angle), math.sin(angle)], [-math.sin(angle), math.cos(angle)]], dtype=torch.float64
+    )
 
 
 def geometry(angle: float, along: float, across: float) -> torch.Tensor:
@@ -73,11 +84,12 @@ def agent(covariance: torch.Tensor, target: object, step: float) -> GradientAgen
 
 
 def in_javascript(player: dict) -> str:
-    return f"{{target: {player['target']}, step: {player['step']}, geometry: dynamics.geometry(...{player['geometry']})}}"
+    geometry = f"dynamics.geometry(...{player['geometry']})"
+    return f"{{target: {player['target']}, step: {player['step']}, geometry: {geometry}}}"
 
 
 def pairs(count: int) -> list[dict]:
-    """Random pairs in the plane: geometries of condition number 1 to 1,000, stable steps and a few unstable ones."""
+    """Random pairs in the plane: condition numbers from 1 to 1,000, stable steps and a few unstable ones."""
     random = np.random.default_rng(6)
     drawn = []
     for index in range(count):
@@ -87,8 +99,11 @@ def pairs(count: int) -> list[dict]:
             if index % 10 == 0:
                 condition = 1.0
             limit = 3.0 if index % 5 == 1 else 1.99
-            players[name] = {"target": random.uniform(-2, 2, 2).tolist(), "step": random.uniform(0.01, limit) / largest,
-                             "geometry": [random.uniform(0, math.pi), largest, largest / condition]}
+            players[name] = {
+                "target": random.uniform(-2, 2, 2).tolist(),
+                "step": random.uniform(0.01, limit) / largest,
+                "geometry": [random.uniform(0, math.pi), largest, largest / condition],
+            }
         drawn.append({**players, "start": random.uniform(-2, 2, 2).tolist()})
     return drawn
 
@@ -102,8 +117,8 @@ def test_messages_equilibrium_and_rate_are_the_packages(arithmetic):
     for pair in pairs(CONFIGURATIONS):
         agents = package_pair(pair)
         own = arithmetic.evaluate(f"""() => {{
-            const [w, u] = [{in_javascript(pair['w'])}, {in_javascript(pair['u'])}];
-            return {{...dynamics.equilibrium(w, u), messages: dynamics.messages(w, u, {pair['start']}, 40)}};
+            const [w, u] = [{in_javascript(pair["w"])}, {in_javascript(pair["u"])}];
+            return {{...dynamics.equilibrium(w, u), messages: dynamics.messages(w, u, {pair["start"]}, 40)}};
         }}""")
         messages = interact(agents, torch.tensor(pair["start"], dtype=torch.float64), 40).messages
         close(own["messages"], messages, max(1.0, messages.abs().max().item()))
@@ -112,7 +127,12 @@ def test_messages_equilibrium_and_rate_are_the_packages(arithmetic):
         close(own["rate"], rate)
         if rate < 1:
             limit = equilibrium(*agents)
-            for name, part in {"w": limit.w, "u": limit.u, "errorW": limit.error_w, "errorU": limit.error_u}.items():
+            for name, part in {
+                "w": limit.w,
+                "u": limit.u,
+                "errorW": limit.error_w,
+                "errorU": limit.error_u,
+            }.items():
                 close(own[name], part)
             assert own["settles"]
             settled += 1
@@ -169,14 +189,22 @@ def test_errors_with_and_without_a_helper_are_the_packages(arithmetic):
         own = arithmetic.evaluate(f"""() => {{
             const spectrum = dynamics.spectrum(8, 1.75, {kappa});
             const helper = {{damping: {damping}, estimate: {estimate}}};
-            return [spectrum, dynamics.mainErrors(spectrum, 0.4, 40, null), dynamics.mainErrors(spectrum, 0.4, 40, helper)];
+            const errors = [null, helper].map((company) => dynamics.mainErrors(spectrum, 0.4, 40, company));
+            return [spectrum, ...errors];
         }}""")
-        spectrum = 1.75 * torch.tensor(kappa, dtype=torch.float64) ** (torch.arange(8, dtype=torch.float64) / 7 - 1)
+        spectrum = 1.75 * torch.tensor(kappa, dtype=torch.float64) ** (
+            torch.arange(8, dtype=torch.float64) / 7 - 1
+        )
         close(own[0], spectrum)
         main = agent(torch.diag(spectrum), [1 / math.sqrt(8)] * 8, 0.4)
         kind, options = (DampedNewtonHelper, {"damping": damping}) if damping else (NewtonHelper, {})
-        helper = kind(main.prompt.inputs, lambda prompt: GradientAgent(prompt, 0.4), main.prompt.gradient,
-                      lambda w, S=estimate * torch.diag(spectrum): S, **options)
+        helper = kind(
+            main.prompt.inputs,
+            lambda prompt: GradientAgent(prompt, 0.4),
+            main.prompt.gradient,
+            lambda w, S=estimate * torch.diag(spectrum): S,
+            **options,
+        )
         origin = torch.zeros(8, dtype=torch.float64)
         for mine, agents in zip(own[1:], ([main], [main, helper]), strict=True):
             errors = interact(agents, origin, 40).errors()[:, 0]
@@ -184,6 +212,7 @@ def test_errors_with_and_without_a_helper_are_the_packages(arithmetic):
 
 
 # The pages
+
 
 @pytest.fixture(scope="module", params=[("light", 1280), ("dark", 390)], ids=["light-desk", "dark-phone"])
 def screen(request) -> dict:
@@ -237,7 +266,8 @@ def verdict(tab: Page) -> str:
 def state(tab: Page) -> str:
     return tab.locator(".explorable .frame").evaluate(
         "e => e.querySelector('.numbers').innerText + [...e.querySelectorAll('input')].map(i => i.value)"
-        " + [...e.querySelectorAll('.handle')].map(h => h.getAttribute('aria-valuetext'))")
+        " + [...e.querySelectorAll('.handle')].map(h => h.getAttribute('aria-valuetext'))"
+    )
 
 
 def drag(tab: Page, handle: str, right: float, down: float, grip: int = 0) -> None:
@@ -263,13 +293,19 @@ def figure_data(site: Path, name: str) -> dict[str, np.ndarray]:
         return dict(stored)
 
 
-START = {"w": {"target": [-1.0, 0.5], "geometry": [math.radians(70), 1.8, 0.4], "step": 0.4},
-         "u": {"target": [1.0, 0.5], "geometry": [math.radians(-35), 1.6, 0.4], "step": 0.4}}
+START = {
+    "w": {"target": [-1.0, 0.5], "geometry": [math.radians(70), 1.8, 0.4], "step": 0.4},
+    "u": {"target": [1.0, 0.5], "geometry": [math.radians(-35), 1.6, 0.4], "step": 0.4},
+}
 
 
 def assert_plane_shows(tab: Page, pair: dict) -> None:
     limit = equilibrium(*package_pair(pair))
-    for label, value in {"W’s error": limit.error_w.norm(), "U’s error": limit.error_u.norm(), "contraction": limit.rate}.items():
+    for label, value in {
+        "W’s error": limit.error_w.norm(),
+        "U’s error": limit.error_u.norm(),
+        "contraction": limit.rate,
+    }.items():
         assert number(shown(tab, label)) == pytest.approx(value.item(), abs=6e-4)
     for label, point in {"W rests": limit.w, "U rests": limit.u}.items():
         coordinates = [number(part) for part in shown(tab, label).strip("()").split(", ")]
@@ -278,7 +314,9 @@ def assert_plane_shows(tab: Page, pair: dict) -> None:
 
 def place(tab: Page, handle: str) -> list[float]:
     """Where a handle says that it is."""
-    return [number(part) for part in tab.locator(f"#explorable-{handle}").get_attribute("aria-valuetext").split(", ")]
+    return [
+        number(part) for part in tab.locator(f"#explorable-{handle}").get_attribute("aria-valuetext").split(", ")
+    ]
 
 
 @pytest.mark.parametrize("name", PAGES)
@@ -292,8 +330,10 @@ def test_explorable_takes_the_place_of_the_still_figure_which_stays_in_a_fold(op
     assert tab.locator("html").get_attribute("data-theme") == screen["color_scheme"]
     assert tab.evaluate("document.documentElement.scrollWidth") <= screen["viewport"]["width"]
     wide = tab.locator(".explorable .frame *").evaluate_all(
-        "all => all.filter(e => !(e instanceof SVGElement) && !e.closest('.summary') && e.scrollWidth > e.clientWidth + 1"
-        " && getComputedStyle(e).display !== 'inline').map(e => e.outerHTML.slice(0, 80))")
+        "all => all.filter(e => !(e instanceof SVGElement) && !e.closest('.summary')"
+        " && e.scrollWidth > e.clientWidth + 1"
+        " && getComputedStyle(e).display !== 'inline').map(e => e.outerHTML.slice(0, 80))"
+    )
     assert wide == []
 
 
@@ -344,8 +384,10 @@ def test_reset_restores_the_start(open_page, name):
 def test_every_control_has_a_name_and_says_its_value(open_page, name):
     tab = open_page(name)
     for control in tab.locator(".explorable input, .explorable .handle").all():
-        own = control.evaluate("e => [e.labels ? e.labels[0].innerText : e.getAttribute('aria-label'), e.getAttribute('aria-valuetext'),"
-                               " e.tabIndex, e.tagName]")
+        own = control.evaluate(
+            "e => [e.labels ? e.labels[0].innerText : e.getAttribute('aria-label'),"
+            " e.getAttribute('aria-valuetext'), e.tabIndex]"
+        )
         assert own[0].strip() and own[1].strip() and own[2] == 0
         control.focus()
         assert control.evaluate("e => e === document.activeElement")
@@ -361,7 +403,7 @@ def test_a_screen_reader_hears_one_summary_after_the_hand_rests(open_page):
     for _ in range(10):
         tab.locator("#explorable-plane-step-w").press("ArrowRight")
     tab.wait_for_function("said.length > 0")
-    said, = tab.evaluate("said")
+    (said,) = tab.evaluate("said")
     assert shown(tab, "W’s error") in said and "Goal not reached" in said
 
 
@@ -377,11 +419,14 @@ def test_nothing_moves_by_itself(open_page, name):
 
 # Two agents in the plane
 
+
 def test_plane_starts_with_the_numbers_of_the_still_figure(open_page, site):
     tab, data = open_page("plane"), figure_data(site, "04-plane")
     assert_plane_shows(tab, START)
     errors = np.linalg.norm(data["limits"] - data["targets"], axis=-1)
-    assert [number(shown(tab, label)) for label in ("W’s error", "U’s error")] == pytest.approx(errors.tolist(), abs=6e-4)
+    assert [number(shown(tab, label)) for label in ("W’s error", "U’s error")] == pytest.approx(
+        errors.tolist(), abs=6e-4
+    )
     assert place(tab, "plane-start") == pytest.approx(data["messages"][0].tolist())
 
 
@@ -403,7 +448,9 @@ def test_plane_follows_a_dragged_axis(open_page):
     words = tab.locator("#explorable-plane-axis-w-2").get_attribute("aria-valuetext")
     eigenvalue, degrees = map(float, re.findall(r"[\d.]+", words))
     assert words != "eigenvalue 0.40, direction 160 degrees"
-    limit = equilibrium(*package_pair({**START, "w": {**START["w"], "geometry": [math.radians(degrees - 90), 1.8, eigenvalue]}}))
+    limit = equilibrium(
+        *package_pair({**START, "w": {**START["w"], "geometry": [math.radians(degrees - 90), 1.8, eigenvalue]}})
+    )
     assert number(shown(tab, "W’s error")) == pytest.approx(limit.error_w.norm().item(), abs=0.02)
 
 
@@ -415,8 +462,13 @@ def test_plane_by_keyboard(open_page):
     tab.locator("#explorable-plane-axis-u-1").press("Shift+ArrowUp")
     tab.locator("#explorable-plane-step-w").press("ArrowRight")
     assert place(tab, "plane-target-u") == [0.7, 0.7]
-    assert_plane_shows(tab, {"w": {**START["w"], "step": 0.42},
-                             "u": {"target": [0.7, 0.7], "geometry": [math.radians(-38), 1.85, 0.4], "step": 0.4}})
+    assert_plane_shows(
+        tab,
+        {
+            "w": {**START["w"], "step": 0.42},
+            "u": {"target": [0.7, 0.7], "geometry": [math.radians(-38), 1.85, 0.4], "step": 0.4},
+        },
+    )
 
 
 def test_plane_goal_is_reached_by_a_winner_whose_prompt_has_the_eigenvalue_one_over_its_step(open_page):
@@ -426,7 +478,9 @@ def test_plane_goal_is_reached_by_a_winner_whose_prompt_has_the_eigenvalue_one_o
         tab.locator("#explorable-plane-axis-w-2").press(keys)
     for _ in range(16):
         tab.locator("#explorable-plane-axis-w-1").press("ArrowDown")
-    assert_plane_shows(tab, {"w": {**START["w"], "geometry": [math.radians(70), 1.0, 1.0], "step": 1.0}, "u": START["u"]})
+    assert_plane_shows(
+        tab, {"w": {**START["w"], "geometry": [math.radians(70), 1.0, 1.0], "step": 1.0}, "u": START["u"]}
+    )
     assert number(shown(tab, "W’s error")) == 0
     assert verdict(tab).endswith("Reached")
     tab.locator(".explorable .reset").click()
@@ -441,7 +495,10 @@ def test_plane_says_that_it_is_unstable_and_shows_no_equilibrium(open_page):
     assert number(shown(tab, "contraction")) > 1
     assert [shown(tab, label) for label in ("W’s error", "U’s error", "W rests")] == ["–"] * 3
     assert not tab.locator(".explorable .rest").first.is_visible()
-    assert "NaN" not in tab.locator(".explorable").inner_html() and "Infinity" not in tab.locator(".explorable").inner_html()
+    assert (
+        "NaN" not in tab.locator(".explorable").inner_html()
+        and "Infinity" not in tab.locator(".explorable").inner_html()
+    )
     slide(tab, "plane-step-w", 0.4)
     assert not warning.is_visible()
 
@@ -467,9 +524,14 @@ def test_plane_plays_the_exchange_when_asked(open_page):
 
 # The angle
 
-def assert_angle_shows(tab: Page, theta: float, orientation: float, kappas: tuple[float, float], turn: float) -> None:
-    agents = [agent(geometry(math.radians(angle), strength, strength / kappa), [0.0, 0.0], 1.0)
-              for angle, strength, kappa in ((0, 0.5, kappas[0]), (turn, 0.3, kappas[1]))]
+
+def assert_angle_shows(
+    tab: Page, theta: float, orientation: float, kappas: tuple[float, float], turn: float
+) -> None:
+    agents = [
+        agent(geometry(math.radians(angle), strength, strength / kappa), [0.0, 0.0], 1.0)
+        for angle, strength, kappa in ((0, 0.5, kappas[0]), (turn, 0.3, kappas[1]))
+    ]
     angle = torch.tensor([math.radians(theta)], dtype=torch.float64)
     plateaus = plateau_vs_angle(*agents, *rotation(math.radians(orientation)), angle)
     for name, plateau, ordered in zip("WU", plateaus, (agents, agents[::-1]), strict=True):
@@ -480,17 +542,25 @@ def assert_angle_shows(tab: Page, theta: float, orientation: float, kappas: tupl
 
 def test_angle_starts_as_the_still_figure(open_page, site):
     tab, data = open_page("angle"), figure_data(site, "05-plane")
-    assert_angle_shows(tab, 60, 50, (10 ** 0.6, 10 ** 0.6), 40)
+    assert_angle_shows(tab, 60, 50, (10**0.6, 10**0.6), 40)
     assert number(shown(tab, "W’s plateau")) == pytest.approx(data["w"][0, 60], abs=6e-5)
     assert number(shown(tab, "θmax of U")) == pytest.approx(math.degrees(data["limits"][1]), abs=0.06)
 
 
 def test_angle_follows_its_sliders_to_both_ends(open_page):
     tab = open_page("angle")
-    for theta, orientation, positions, turn in ((180, 0, (2, 1.2), 90), (0, 180, (0, 0), 0), (117, 23, (0.4, 1.9), 71)):
-        for name, value in zip(("theta", "orientation", "kappa-w", "kappa-u", "turn"), (theta, orientation, *positions, turn), strict=True):
+    for theta, orientation, positions, turn in (
+        (180, 0, (2, 1.2), 90),
+        (0, 180, (0, 0), 0),
+        (117, 23, (0.4, 1.9), 71),
+    ):
+        for name, value in zip(
+            ("theta", "orientation", "kappa-w", "kappa-u", "turn"),
+            (theta, orientation, *positions, turn),
+            strict=True,
+        ):
             slide(tab, f"angle-{name}", value)
-        assert_angle_shows(tab, theta, orientation, tuple(10 ** p for p in positions), turn)
+        assert_angle_shows(tab, theta, orientation, tuple(10**p for p in positions), turn)
         assert "NaN" not in tab.locator(".explorable").inner_html()
 
 
@@ -501,7 +571,7 @@ def test_angle_follows_a_dragged_target_and_the_keyboard(open_page):
     assert theta > 65 and tab.locator("#explorable-angle-theta").input_value() == str(int(theta))
     tab.locator("#explorable-angle-target-w").press("Shift+ArrowRight")
     tab.locator("#explorable-angle-target-w").press("ArrowDown")
-    assert_angle_shows(tab, theta, 64, (10 ** 0.6, 10 ** 0.6), 40)
+    assert_angle_shows(tab, theta, 64, (10**0.6, 10**0.6), 40)
 
 
 def test_angle_goal_is_reached_where_the_plateau_has_fallen(open_page):
@@ -516,12 +586,18 @@ def test_angle_goal_is_reached_where_the_plateau_has_fallen(open_page):
 
 # The helper
 
+
 def assert_helper_shows(tab: Page, kappa: float, damping: float, estimate: float, turns: int) -> None:
     spectrum = 1.75 * torch.tensor(kappa, dtype=torch.float64) ** (torch.arange(8, dtype=torch.float64) / 7 - 1)
     main = agent(torch.diag(spectrum), [1 / math.sqrt(8)] * 8, 0.4)
     kind, options = (DampedNewtonHelper, {"damping": damping}) if damping else (NewtonHelper, {})
-    helper = kind(main.prompt.inputs, lambda prompt: GradientAgent(prompt, 0.4), main.prompt.gradient,
-                  lambda w: estimate * torch.diag(spectrum), **options)
+    helper = kind(
+        main.prompt.inputs,
+        lambda prompt: GradientAgent(prompt, 0.4),
+        main.prompt.gradient,
+        lambda w: estimate * torch.diag(spectrum),
+        **options,
+    )
     for label, agents in (("error alone", [main]), ("error with the helper", [main, helper])):
         error = interact(agents, torch.zeros(8, dtype=torch.float64), turns).errors()[-1, 0].item()
         text = shown(tab, label)
@@ -535,10 +611,17 @@ def assert_helper_shows(tab: Page, kappa: float, damping: float, estimate: float
 def test_helper_starts_and_follows_its_sliders(open_page):
     tab = open_page("helper")
     assert_helper_shows(tab, 1000, 0.01, 1, 60)
-    for kappa, damping, estimate, turns in ((0, -3, 0, 5), (4, 1, 0.7, 200), (2.5, -1.5, -0.7, 40), (3, -4.05, 0, 12)):
-        for name, value in zip(("kappa", "damping", "estimate", "turns"), (kappa, damping, estimate, turns), strict=True):
+    for kappa, damping, estimate, turns in (
+        (0, -3, 0, 5),
+        (4, 1, 0.7, 200),
+        (2.5, -1.5, -0.7, 40),
+        (3, -4.05, 0, 12),
+    ):
+        for name, value in zip(
+            ("kappa", "damping", "estimate", "turns"), (kappa, damping, estimate, turns), strict=True
+        ):
             slide(tab, f"helper-{name}", value)
-        assert_helper_shows(tab, 10 ** kappa, 10 ** damping if damping > -4 else 0.0, 10 ** estimate, turns)
+        assert_helper_shows(tab, 10**kappa, 10**damping if damping > -4 else 0.0, 10**estimate, turns)
         assert "NaN" not in tab.locator(".explorable").inner_html()
 
 
@@ -548,7 +631,10 @@ def test_helper_that_overshoots_is_said_to_be_unstable(open_page):
     slide(tab, "helper-damping", -4.05)
     assert tab.locator(".explorable .warning").is_visible()
     assert shown(tab, "10−6, helped") == "never"
-    assert "NaN" not in tab.locator(".explorable").inner_html() and "Infinity" not in tab.locator(".explorable").inner_html()
+    assert (
+        "NaN" not in tab.locator(".explorable").inner_html()
+        and "Infinity" not in tab.locator(".explorable").inner_html()
+    )
 
 
 def test_helper_goal_is_reached_between_too_little_damping_and_too_much(open_page):

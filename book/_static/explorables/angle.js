@@ -4,8 +4,8 @@
 (() => {
   const { draw, set, fixed, percent, line, clamp } = widgets;
   const DEGREE = Math.PI / 180;
-  const STEPS = { w: 0.5, u: 0.3 };   // step times largest eigenvalue, as in the chapter's other figures
-  const FALL = 0.1;                   // below the peak, of the peak
+  const STEPS = { w: 0.5, u: 0.3 }; // step times largest eigenvalue, as in the chapter's other figures
+  const FALL = 0.1; // below the peak, of the peak
   const figure = widgets.frame("angle", {
     title: "The angle between the targets",
     numbers: {
@@ -17,12 +17,23 @@
       kappa: "κ of W’s G",
     },
     goal: "Find a setting at which widening the angle lowers W’s plateau.",
-    conditions: ["W’s plateau is at least 10 % below its peak at a smaller angle", "the angle is above W’s θ_max, as it must be"],
+    conditions: [
+      "W’s plateau is at least 10 % below its peak at a smaller angle",
+      "the angle is above W’s θ_max, as it must be",
+    ],
   });
   figure.plot.classList.add("two");
 
-  const dial = widgets.canvas(widgets.make("div"), { label: "Both targets on a circle, with handles to turn", height: (width) => width }, update);
-  const chart = widgets.canvas(widgets.make("div"), { label: "Both plateaus against the angle", height: (width) => Math.round(Math.max(240, 0.62 * width)) }, update);
+  const dial = widgets.canvas(
+    widgets.make("div"),
+    { label: "Both targets on a circle, with handles to turn", height: (width) => width },
+    update,
+  );
+  const chart = widgets.canvas(
+    widgets.make("div"),
+    { label: "Both plateaus against the angle", height: (width) => Math.round(Math.max(240, 0.62 * width)) },
+    update,
+  );
   figure.plot.append(dial.svg.parentNode, chart.svg.parentNode);
   set(chart.svg, { role: "img" });
 
@@ -44,7 +55,10 @@
 
   // The dial: targets on the unit circle, the gap between them, and the two geometries about the centre.
   const circle = draw(dial.svg, "circle", { class: "grid" });
-  const ellipses = { w: draw(dial.svg, "ellipse", { class: "ellipse w" }), u: draw(dial.svg, "ellipse", { class: "ellipse u" }) };
+  const ellipses = {
+    w: draw(dial.svg, "ellipse", { class: "ellipse w" }),
+    u: draw(dial.svg, "ellipse", { class: "ellipse u" }),
+  };
   const rays = draw(dial.svg, "path", { class: "zigzag" });
   const opening = draw(dial.svg, "path", { class: "opening" });
   const gapLine = draw(dial.svg, "path", { class: "gap" });
@@ -55,58 +69,103 @@
 
   function target(id, label, grip, mark, turnTo, now) {
     const item = widgets.handle(dial.svg, {
-      id: `angle-${id}`, label,
-      drag: (point) => { turnTo(around(point)); update(); },
-      press: ([right, up], large) => { turnTo(now() + (right || up) * (large ? 15 : 1), true); update(); },
+      id: `angle-${id}`,
+      label,
+      drag: (point) => {
+        turnTo(around(point));
+        update();
+      },
+      press: ([right, up], large) => {
+        turnTo(now() + (right || up) * (large ? 15 : 1), true);
+        update();
+      },
     });
     const move = item.grip(...grip);
     const text = draw(item.group, "text", { class: "name", "aria-hidden": "true" }, mark);
     return { item, move, text };
   }
   // Dragged past the end of its range a target stays there.
-  const between = (angle) => { const turned = within(angle, 360); return turned > 270 ? 0 : Math.min(turned, 180); };
+  const between = (angle) => {
+    const turned = within(angle, 360);
+    return turned > 270 ? 0 : Math.min(turned, 180);
+  };
   const targets = {
-    w: target("target-w", "Direction of W’s target", ["circle", { r: 9, class: "w" }], "w*",
-      (angle, key) => { controls.orientation.position = key ? clamp(angle, 0, 180) : between(angle); },
-      () => controls.orientation.value),
-    u: target("target-u", "Angle to U’s target", ["rect", { x: -8, y: -8, width: 16, height: 16, class: "u" }], "u*",
-      (angle, key) => { controls.theta.position = key ? clamp(angle, 0, 180) : between(angle - controls.orientation.value); },
-      () => controls.theta.value),
+    w: target(
+      "target-w",
+      "Direction of W’s target",
+      ["circle", { r: 9, class: "w" }],
+      "w*",
+      (angle, key) => {
+        controls.orientation.position = key ? clamp(angle, 0, 180) : between(angle);
+      },
+      () => controls.orientation.value,
+    ),
+    u: target(
+      "target-u",
+      "Angle to U’s target",
+      ["rect", { x: -8, y: -8, width: 16, height: 16, class: "u" }],
+      "u*",
+      (angle, key) => {
+        controls.theta.position = key ? clamp(angle, 0, 180) : between(angle - controls.orientation.value);
+      },
+      () => controls.theta.value,
+    ),
   };
 
   const axes = draw(chart.svg, "path", { class: "grid" });
   const ticks = draw(chart.svg, "g", { class: "ticks", "aria-hidden": "true" });
-  const curves = {}, limits = {}, limitTexts = {}, now = {};
+  const curves = {},
+    limits = {},
+    limitTexts = {},
+    now = {};
   for (const who of ["u", "w"]) {
     limits[who] = draw(chart.svg, "path", { class: `limit ${who}` });
     limitTexts[who] = draw(chart.svg, "text", { class: "name", "aria-hidden": "true" });
     widgets.write(limitTexts[who], `θ_max of ${who.toUpperCase()}`);
     curves[who] = draw(chart.svg, "path", { class: `curve ${who}` });
     now[who] = draw(chart.svg, "g", { class: `now ${who}` });
-    draw(now[who], ...(who === "w" ? ["circle", { r: 7 }] : ["rect", { x: -6.5, y: -6.5, width: 13, height: 13 }]));
+    draw(
+      now[who],
+      ...(who === "w" ? ["circle", { r: 7 }] : ["rect", { x: -6.5, y: -6.5, width: 13, height: 13 }]),
+    );
   }
 
   function drawDial(theta, orientation, kappas, turn) {
     const { width } = dial;
     const [centre, radius] = [width / 2, width / 2 - 34];
-    const at = (angle, length = radius) => [centre + length * Math.cos(angle * DEGREE), centre - length * Math.sin(angle * DEGREE)];
+    const at = (angle, length = radius) => [
+      centre + length * Math.cos(angle * DEGREE),
+      centre - length * Math.sin(angle * DEGREE),
+    ];
     set(circle, { cx: centre, cy: centre, r: radius });
-    for (const [who, angle] of [["w", 0], ["u", turn]]) {
+    for (const [who, angle] of [
+      ["w", 0],
+      ["u", turn],
+    ]) {
       const long = 0.8 * radius;
       set(ellipses[who], {
-        cx: centre, cy: centre, rx: long / Math.sqrt(kappas[who]), ry: long, transform: `rotate(${-angle} ${centre} ${centre})`,
+        cx: centre,
+        cy: centre,
+        rx: long / Math.sqrt(kappas[who]),
+        ry: long,
+        transform: `rotate(${-angle} ${centre} ${centre})`,
       });
     }
     const [one, other] = [at(orientation), at(orientation + theta)];
     set(rays, { d: line([one, [centre, centre], other]) });
     set(gapLine, { d: line([one, other]) });
     const arc = 0.3 * radius;
-    set(opening, { d: `M${at(orientation, arc).join(" ")}A${arc} ${arc} 0 0 0 ${at(orientation + theta, arc).join(" ")}` });
+    set(opening, {
+      d: `M${at(orientation, arc).join(" ")}A${arc} ${arc} 0 0 0 ${at(orientation + theta, arc).join(" ")}`,
+    });
     const place = (text, [px, py]) => set(text, { x: px, y: py + 5 });
     place(thetaText, at(orientation + theta / 2, arc + 14));
-    place(gapText, at(orientation + theta / 2, radius * Math.cos(theta / 2 * DEGREE) + 14));
+    place(gapText, at(orientation + theta / 2, radius * Math.cos((theta / 2) * DEGREE) + 14));
     gapText.toggleAttribute("hidden", theta < 12);
-    for (const [who, angle] of [["w", orientation], ["u", orientation + theta]]) {
+    for (const [who, angle] of [
+      ["w", orientation],
+      ["u", orientation + theta],
+    ]) {
       targets[who].move(at(angle));
       place(targets[who].text, at(angle + (theta < 12 ? (who === "w" ? -8 : 8) : 0), radius + 22));
     }
@@ -123,11 +182,11 @@
     const y = widgets.scale([0, 1.06 * top], [height - 40, 36]);
     const levels = Array.from({ length: Math.round(top / unit) + 1 }, (_, i) => i * unit);
     set(axes, { d: levels.map((v) => `M${x(0)} ${y(v)}H${x(180)}`).join("") });
-    const text = (px, py, anchor, words) => draw(ticks, "text", { x: px, y: py, "text-anchor": anchor }, words);
-    ticks.replaceChildren();
-    for (const v of levels) text(x(0) - 7, y(v) + 4, "end", fixed(v, 2));
-    for (const v of [0, 45, 90, 135, 180]) text(x(v), height - 22, "middle", `${v}°`);
-    text((x(0) + x(180)) / 2, height - 4, "middle", "angle θ between the targets");
+    widgets.label(ticks, [
+      ...levels.map((v) => [x(0) - 7, y(v) + 4, "end", fixed(v, 2)]),
+      ...[0, 45, 90, 135, 180].map((v) => [x(v), height - 22, "middle", `${v}°`]),
+      [(x(0) + x(180)) / 2, height - 4, "middle", "angle θ between the targets"],
+    ]);
     for (const who of ["w", "u"]) {
       set(curves[who], { d: line(plateaus[who].map((value, i) => [x(i), y(value)])) });
       set(now[who], { transform: `translate(${x(theta)} ${y(plateaus[who][theta])})` });
@@ -146,9 +205,12 @@
     const P = dynamics.geometry(0, STEPS.w, STEPS.w / kappas.w);
     const Q = dynamics.geometry(turn * DEGREE, STEPS.u, STEPS.u / kappas.u);
     const N = { w: dynamics.biasMatrix(P, Q), u: dynamics.biasMatrix(Q, P) };
-    const plateaus = {}, limit = {};
+    const plateaus = {},
+      limit = {};
     for (const who of ["w", "u"]) {
-      plateaus[who] = Array.from({ length: 181 }, (_, i) => dynamics.plateau(N[who], orientation * DEGREE, i * DEGREE));
+      plateaus[who] = Array.from({ length: 181 }, (_, i) =>
+        dynamics.plateau(N[who], orientation * DEGREE, i * DEGREE),
+      );
       limit[who] = dynamics.thetaMax(dynamics.conditionNumber(N[who]));
     }
     drawDial(theta, orientation, kappas, turn);
@@ -158,12 +220,22 @@
     const fall = peak > 0 ? 1 - plateaus.w[theta] / peak : 0;
     const max = (who) => `${fixed(limit[who] / DEGREE, 1)}°`;
     figure.show({
-      w: fixed(plateaus.w[theta], 4), u: fixed(plateaus.u[theta], 4), fall: percent(fall),
-      limitW: max("w"), limitU: max("u"), kappa: fixed(dynamics.conditionNumber(N.w), 1),
+      w: fixed(plateaus.w[theta], 4),
+      u: fixed(plateaus.u[theta], 4),
+      fall: percent(fall),
+      limitW: max("w"),
+      limitU: max("u"),
+      kappa: fixed(dynamics.conditionNumber(N.w), 1),
     });
-    const reached = figure.judge([[fall >= FALL, percent(fall)], [theta * DEGREE > limit.w, `${theta}°, ${max("w")}`]]);
-    figure.say(`At ${theta} degrees W's plateau is ${fixed(plateaus.w[theta], 4)}, ${percent(fall)} below its peak at a smaller angle; `
-      + `U's is ${fixed(plateaus.u[theta], 4)}. Theta max of W is ${max("w")}. Goal ${reached ? "reached" : "not reached"}.`);
+    const reached = figure.judge([
+      [fall >= FALL, percent(fall)],
+      [theta * DEGREE > limit.w, `${theta}°, ${max("w")}`],
+    ]);
+    figure.say(
+      `At ${theta} degrees W's plateau is ${fixed(plateaus.w[theta], 4)}, ${percent(fall)} below its peak at a ` +
+        `smaller angle; U's is ${fixed(plateaus.u[theta], 4)}. Theta max of W is ${max("w")}. ` +
+        `Goal ${reached ? "reached" : "not reached"}.`,
+    );
   }
 
   dial.start();

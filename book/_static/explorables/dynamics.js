@@ -32,7 +32,13 @@ const dynamics = (() => {
   // N with e_W = N Delta, N = (I - AB)^-1 A (I - B). I - AB = P + Q - PQ keeps the digits of small steps.
   function biasMatrix(P, Q) {
     const pq = product(P, Q);
-    return solve(minus(P.map((entry, i) => entry + Q[i]), pq), minus(Q, pq));
+    return solve(
+      minus(
+        P.map((entry, i) => entry + Q[i]),
+        pq,
+      ),
+      minus(Q, pq),
+    );
   }
 
   // Both limits and errors, null where rho(AB) >= 1. An agent is {target, step, geometry}.
@@ -40,7 +46,8 @@ const dynamics = (() => {
     const [P, Q] = [scaled(w.geometry, w.step), scaled(u.geometry, u.step)];
     const rho = rate(P, Q);
     const gap = minus(u.target, w.target);
-    if (!(rho < 1 - 1e-12)) return { rate: rho, settles: false, gap, w: null, u: null, errorW: null, errorU: null };
+    if (!(rho < 1 - 1e-12))
+      return { rate: rho, settles: false, gap, w: null, u: null, errorW: null, errorU: null };
     const errorW = apply(biasMatrix(P, Q), gap);
     const errorU = scaled(apply(biasMatrix(Q, P), gap), -1);
     const at = (target, error) => target.map((entry, i) => entry + error[i]);
@@ -102,7 +109,17 @@ const dynamics = (() => {
     (1 - step * s) * (helper ? 1 - s / (helper.estimate * s + helper.damping) : 1);
 
   return {
-    geometry, rate, equilibrium, messages, biasMatrix, plateau, conditionNumber, thetaMax, spectrum, mainErrors,
-    roundFactor, scaled,
+    geometry,
+    rate,
+    equilibrium,
+    messages,
+    biasMatrix,
+    plateau,
+    conditionNumber,
+    thetaMax,
+    spectrum,
+    mainErrors,
+    roundFactor,
+    scaled,
   };
 })();

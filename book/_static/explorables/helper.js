@@ -4,7 +4,7 @@
 (() => {
   const { draw, set, fixed, scientific, power, line, dots } = widgets;
   const [DIMENSION, STEP, LARGEST] = [8, 0.4, 1.75]; // as in the chapter: eta s_max = 0.7
-  const [HIGH, LOW] = [3, -12];                      // powers of ten of the error that are drawn
+  const DRAWN = [3, 0, -3, -6, -9, -12]; // powers of ten of the error
   const NEAR = 1e-6;
   const figure = widgets.frame("helper", {
     title: "The helper",
@@ -16,11 +16,24 @@
       factor: "slowest factor a turn, alone",
       factorHelped: "slowest factor a turn, helped",
     },
-    goal: "The helper takes the main agent’s geometry for less than half of what it is. Find a damping with which it is still quick.",
-    conditions: ["the condition number is at least 100", "the helper’s estimate is at most 0.4 of the truth", "the error with the helper is below 10^−6 after at most 60 turns"],
+    goal:
+      "The helper takes the main agent’s geometry for less than half of what it is. " +
+      "Find a damping with which it is still quick.",
+    conditions: [
+      "the condition number is at least 100",
+      "the helper’s estimate is at most 0.4 of the truth",
+      "the error with the helper is below 10^−6 after at most 60 turns",
+    ],
   });
 
-  const area = widgets.canvas(figure.plot, { label: "Error of the main agent after each turn", height: (width) => Math.round(Math.max(270, 0.5 * width)) }, update);
+  const area = widgets.canvas(
+    figure.plot,
+    {
+      label: "Error of the main agent after each turn",
+      height: (width) => Math.round(Math.max(270, 0.5 * width)),
+    },
+    update,
+  );
   const { svg } = area;
   set(svg, { role: "img" });
   const clip = draw(draw(svg, "clipPath", { id: "explorable-helper-clip" }), "rect");
@@ -29,23 +42,48 @@
   const level = draw(svg, "path", { class: "limit" });
   const inside = draw(svg, "g", { "clip-path": "url(#explorable-helper-clip)" });
   const kinds = { alone: "muted", helped: "third" };
-  const curves = {}, marks = {}, names = {};
+  const curves = {},
+    marks = {},
+    names = {};
   for (const [kind, look] of Object.entries(kinds)) {
     curves[kind] = draw(inside, "path", { class: `curve ${look}` });
     marks[kind] = draw(inside, "path", { class: `messages ${look}` });
-    names[kind] = draw(svg, "text", { class: "name", "aria-hidden": "true", "text-anchor": "end" }, kind === "alone" ? "alone" : "with the helper");
+    names[kind] = draw(
+      svg,
+      "text",
+      { class: "name", "aria-hidden": "true", "text-anchor": "end" },
+      kind === "alone" ? "alone" : "with the helper",
+    );
   }
   const warning = widgets.make("p", { class: "warning" });
   figure.plot.append(warning);
+  figure.plot.classList.add("low"); // what runs away does so at the top
 
   const integer = (value) => Math.round(value).toLocaleString("en").replaceAll(",", " ");
   const slider = (id, label, min, max, step, start, text, value) =>
     widgets.slider(figure.controls, { id: `helper-${id}`, label, min, max, step, start, text, value }, update);
   const controls = {
     kappa: slider("kappa", "condition number κ of the main agent", 0, 4, 0.05, 3, integer, (p) => 10 ** p),
-    damping: slider("damping", "damping λ of the helper", -4.05, 1, 0.05, -2, (v) => (v ? scientific(v) : "0, a plain Newton step"),
-      (p) => (p < -4.01 ? 0 : 10 ** p)),
-    estimate: slider("estimate", "the helper’s estimate, as a part of the truth", -0.7, 0.7, 0.02, 0, (v) => `× ${fixed(v, 2)}`, (p) => 10 ** p),
+    damping: slider(
+      "damping",
+      "damping λ of the helper",
+      -4.05,
+      1,
+      0.05,
+      -2,
+      (v) => (v ? scientific(v) : "0, a plain Newton step"),
+      (p) => (p < -4.01 ? 0 : 10 ** p),
+    ),
+    estimate: slider(
+      "estimate",
+      "the helper’s estimate, as a part of the truth",
+      -0.7,
+      0.7,
+      0.02,
+      0,
+      (v) => `× ${fixed(v, 2)}`,
+      (p) => 10 ** p,
+    ),
     turns: slider("turns", "turns", 5, 200, 1, 60, String),
   };
   figure.reset.addEventListener("click", () => {
@@ -56,13 +94,16 @@
   // The first turn from which the error stays near enough, null if there is none among the first 200,000.
   function needed(eigenvalues, helper, worst) {
     if (!(worst < 1)) return null;
-    const norm = (turn) => Math.hypot(...eigenvalues.map((s) =>
-      (1 - STEP * s) * Math.abs(dynamics.roundFactor(s, STEP, helper)) ** (turn - 1))) / Math.sqrt(eigenvalues.length);
+    const norm = (turn) =>
+      Math.hypot(
+        ...eigenvalues.map((s) => (1 - STEP * s) * Math.abs(dynamics.roundFactor(s, STEP, helper)) ** (turn - 1)),
+      ) / Math.sqrt(eigenvalues.length);
     let [low, high] = [0, 1];
     while (norm(high) > NEAR) [low, high] = [high, 2 * high];
     while (high - low > 1) {
       const half = (low + high) >> 1;
-      if (norm(half) > NEAR) low = half; else high = half;
+      if (norm(half) > NEAR) low = half;
+      else high = half;
     }
     return high;
   }
@@ -76,21 +117,31 @@
     const company = { alone: null, helped: helper };
 
     const x = widgets.scale([0, turns], [50, width - 14]);
-    const y = widgets.scale([LOW, HIGH], [height - 42, 12]);
+    const y = widgets.scale([DRAWN.at(-1), DRAWN[0]], [height - 42, 12]);
     const every = [1, 2, 5, 10, 20, 50].find((step) => turns / step <= 10);
     set(clip, { x: 40, y: 2, width: width - 40, height: height - 42 });
-    set(grid, { d: [3, 0, -3, -6, -9, -12].map((v) => `M${x(0)} ${y(v)}H${x(turns)}`).join("") });
+    set(grid, { d: DRAWN.map((v) => `M${x(0)} ${y(v)}H${x(turns)}`).join("") });
     set(level, { d: `M${x(0)} ${y(Math.log10(NEAR))}H${x(turns)}` });
-    ticks.replaceChildren();
-    const text = (px, py, anchor, words) => widgets.write(draw(ticks, "text", { x: px, y: py, "text-anchor": anchor }), words);
-    for (const v of [3, 0, -3, -6, -9, -12]) text(x(0) - 7, y(v) + 4, "end", v ? power(v) : "1");
-    for (let v = 0; v <= turns; v += every) text(x(v), height - 23, "middle", String(v));
-    text((x(0) + x(turns)) / 2, height - 5, "middle", "turn");
+    widgets.label(ticks, [
+      ...DRAWN.map((v) => [x(0) - 7, y(v) + 4, "end", v ? power(v) : "1"]),
+      ...Array.from({ length: Math.floor(turns / every) + 1 }, (_, i) => [
+        x(i * every),
+        height - 23,
+        "middle",
+        String(i * every),
+      ]),
+      [(x(0) + x(turns)) / 2, height - 5, "middle", "turn"],
+    ]);
 
-    const last = {}, worst = {}, wait = {};
+    const last = {},
+      worst = {},
+      wait = {};
     for (const kind of Object.keys(kinds)) {
       const errors = dynamics.mainErrors(eigenvalues, STEP, turns, company[kind]);
-      const points = errors.map((error, turn) => [x(turn), y(Math.max(error > 0 ? Math.log10(error) : -Infinity, 2 * LOW))]);
+      const points = errors.map((error, turn) => [
+        x(turn),
+        y(Math.max(error > 0 ? Math.log10(error) : -Infinity, 2 * DRAWN.at(-1))),
+      ]);
       set(curves[kind], { d: line(points) });
       set(marks[kind], { d: turns > 100 ? "" : dots(points) });
       last[kind] = errors.at(-1);
@@ -106,8 +157,12 @@
     const count = (turn) => (turn === null ? "never" : integer(turn));
     const size = (error) => (error < 1e-15 ? "below 10^−15" : scientific(error));
     figure.show({
-      alone: size(last.alone), helped: size(last.helped), turns: count(wait.alone), turnsHelped: count(wait.helped),
-      factor: fixed(worst.alone, 4), factorHelped: fixed(worst.helped, 4),
+      alone: size(last.alone),
+      helped: size(last.helped),
+      turns: count(wait.alone),
+      turnsHelped: count(wait.helped),
+      factor: fixed(worst.alone, 4),
+      factorHelped: fixed(worst.helped, 4),
     });
     const reached = figure.judge([
       [controls.kappa.value >= 99.99, integer(controls.kappa.value)],
@@ -117,9 +172,14 @@
     const unstable = !(worst.helped < 1);
     warning.hidden = !unstable;
     warning.textContent = unstable
-      ? `Unstable: a turn multiplies one part of the error by ${fixed(worst.helped, 2)}. The helper overshoots and makes things worse than no help. Add damping.` : "";
-    figure.say(`After ${turns} turns the error is ${size(last.alone)} alone and ${size(last.helped)} with the helper. `
-      + `Turns to one in a million: ${count(wait.alone)} alone, ${count(wait.helped)} with the helper. ${unstable ? "Unstable. " : ""}Goal ${reached ? "reached" : "not reached"}.`);
+      ? `Unstable: a turn multiplies one part of the error by ${fixed(worst.helped, 2)}. ` +
+        "The helper overshoots and makes things worse than no help. Add damping."
+      : "";
+    figure.say(
+      `After ${turns} turns the error is ${size(last.alone)} alone and ${size(last.helped)} with the helper. ` +
+        `Turns to one in a million: ${count(wait.alone)} alone, ${count(wait.helped)} with the helper. ` +
+        `${unstable ? "Unstable. " : ""}Goal ${reached ? "reached" : "not reached"}.`,
+    );
   }
 
   area.start();

@@ -27,8 +27,10 @@ const widgets = (() => {
   }
 
   // Numbers keep their width, so that nothing moves while they change.
-  const fixed = (value, digits) => (value === null || !Number.isFinite(value) ? "–"
-    : (Math.abs(value) < 0.5 * 10 ** -digits ? 0 : value).toFixed(digits).replace("-", "−"));
+  const fixed = (value, digits) =>
+    value === null || !Number.isFinite(value)
+      ? "–"
+      : (Math.abs(value) < 0.5 * 10 ** -digits ? 0 : value).toFixed(digits).replace("-", "−");
   const percent = (share) => (share === null || !Number.isFinite(share) ? "–" : `${fixed(100 * share, 1)} %`);
   const power = (exponent) => `10^${exponent < 0 ? "−" : ""}${Math.abs(exponent)}`;
 
@@ -40,10 +42,15 @@ const widgets = (() => {
 
   // Text with raised and lowered parts, as in 10^−6 and θ_max, in HTML and in a drawing.
   function write(element, text) {
+    if (element.dataset.text === text) return;
+    element.dataset.text = text;
     const parts = text.split(/([\^_][−\w∞]+)/).filter(Boolean);
     if (!(element instanceof SVGElement)) {
-      element.replaceChildren(...parts.map((part) =>
-        (/^[\^_]/.test(part) ? make(part[0] === "^" ? "sup" : "sub", {}, part.slice(1)) : part)));
+      element.replaceChildren(
+        ...parts.map((part) =>
+          /^[\^_]/.test(part) ? make(part[0] === "^" ? "sup" : "sub", {}, part.slice(1)) : part,
+        ),
+      );
       return;
     }
     element.replaceChildren();
@@ -86,15 +93,25 @@ const widgets = (() => {
     });
     box.append(make("p", {}, make("strong", {}, "Goal. "), goal), list, verdict);
     const summary = make("p", { class: "summary", role: "status" });
-    const section = make("section", { class: "frame", "aria-labelledby": heading.id },
-      make("div", { class: "head" }, heading, reset), plot, values, controls, box, summary);
+    const section = make(
+      "section",
+      { class: "frame", "aria-labelledby": heading.id },
+      make("div", { class: "head" }, heading, reset),
+      plot,
+      values,
+      controls,
+      box,
+      summary,
+    );
     host.append(section);
     host.hidden = false;
     fold(document.getElementById(host.dataset.figure), title);
 
     let timer;
     return {
-      plot, controls, reset,
+      plot,
+      controls,
+      reset,
       show(texts) {
         for (const [key, text] of Object.entries(texts)) write(shown[key], text);
       },
@@ -122,30 +139,51 @@ const widgets = (() => {
   }
 
   function fold(figure, title) {
-    const details = make("details", { class: "still" }, make("summary", {}, `${title}: the still figure, its caption and data`));
+    const details = make(
+      "details",
+      { class: "still" },
+      make("summary", {}, `${title}: the still figure, its caption and data`),
+    );
     figure.replaceWith(details);
     details.append(figure);
     let open;
-    addEventListener("beforeprint", () => { open = details.open; details.open = true; });
-    addEventListener("afterprint", () => { details.open = open; });
+    addEventListener("beforeprint", () => {
+      open = details.open;
+      details.open = true;
+    });
+    addEventListener("afterprint", () => {
+      details.open = open;
+    });
   }
 
   // A range input. `value` turns its position into the number meant, `text` that number into words.
   function slider(parent, { id, label, min, max, step, start, value = Number, text }, changed) {
     const input = make("input", { type: "range", id: `explorable-${id}`, min, max, step });
     const output = make("output", { for: input.id, "aria-live": "off" });
-    parent.append(make("div", { class: "slider" }, entitle(make("label", { for: input.id }), label), output, input));
+    parent.append(
+      make("div", { class: "slider" }, entitle(make("label", { for: input.id }), label), output, input),
+    );
     const say = () => {
       const words = text(value(Number(input.value)));
       write(output, words);
       set(input, { "aria-valuetext": words });
     };
     const control = {
-      get value() { return value(Number(input.value)); },
-      set position(position) { input.value = position; say(); },
-      reset() { control.position = start; },
+      get value() {
+        return value(Number(input.value));
+      },
+      set position(position) {
+        input.value = position;
+        say();
+      },
+      reset() {
+        control.position = start;
+      },
     };
-    input.addEventListener("input", () => { say(); changed(); });
+    input.addEventListener("input", () => {
+      say();
+      changed();
+    });
     control.reset();
     return control;
   }
@@ -153,7 +191,13 @@ const widgets = (() => {
   // Something in a drawing to drag, or to move with the arrow keys once it has the focus. `drag` gets a point of the
   // drawing in pixels; `press` gets the arrow's direction and whether Shift makes it a large step.
   function handle(parent, { id, label, drag, press }) {
-    const group = draw(parent, "g", { id: `explorable-${id}`, class: "handle", tabindex: 0, role: "slider", "aria-label": label });
+    const group = draw(parent, "g", {
+      id: `explorable-${id}`,
+      class: "handle",
+      tabindex: 0,
+      role: "slider",
+      "aria-label": label,
+    });
     const svg = parent.ownerSVGElement ?? parent;
     const point = (event) => {
       const box = svg.getBoundingClientRect();
@@ -178,7 +222,10 @@ const widgets = (() => {
       const [x, y] = point(event);
       drag([x + grabbed[0], y + grabbed[1]]);
     });
-    const release = () => { grabbed = null; group.classList.remove("held"); };
+    const release = () => {
+      grabbed = null;
+      group.classList.remove("held");
+    };
     group.addEventListener("pointerup", release);
     group.addEventListener("pointercancel", release);
     group.addEventListener("keydown", (event) => {
@@ -208,14 +255,15 @@ const widgets = (() => {
   function canvas(parent, { label, height }, redraw) {
     const svg = draw(parent, "svg", { role: "group", "aria-label": label });
     const area = { svg, width: 0, height: 0 };
-    area.start = () => new ResizeObserver(([entry]) => {
-      const width = Math.round(entry.contentRect.width);
-      if (width === 0 || width === area.width) return;
-      area.width = width;
-      area.height = height(width);
-      set(svg, { viewBox: `0 0 ${area.width} ${area.height}`, height: area.height });
-      redraw();
-    }).observe(parent);
+    area.start = () =>
+      new ResizeObserver(([entry]) => {
+        const width = Math.round(entry.contentRect.width);
+        if (width === 0 || width === area.width) return;
+        area.width = width;
+        area.height = height(width);
+        set(svg, { viewBox: `0 0 ${area.width} ${area.height}`, height: area.height });
+        redraw();
+      }).observe(parent);
     return area;
   }
 
@@ -227,12 +275,37 @@ const widgets = (() => {
     return map;
   }
 
+  // Texts of an axis, [x, y, anchor, text] each; drawn again only when they differ.
+  function label(group, texts) {
+    const key = JSON.stringify(texts);
+    if (group.dataset.key === key) return;
+    group.dataset.key = key;
+    group.replaceChildren();
+    for (const [x, y, anchor, text] of texts) write(draw(group, "text", { x, y, "text-anchor": anchor }), text);
+  }
+
   const line = (points) => points.map(([x, y], i) => `${i ? "L" : "M"}${x.toFixed(2)} ${y.toFixed(2)}`).join("");
   // Marks without length: round line caps make them dots, square ones squares.
   const dots = (points) => points.map(([x, y]) => `M${x.toFixed(2)} ${y.toFixed(2)}h0`).join("");
   const clamp = (value, low, high) => Math.min(high, Math.max(low, value));
 
   return {
-    make, draw, set, fixed, percent, power, scientific, write, frame, slider, handle, canvas, scale, line, dots, clamp,
+    make,
+    draw,
+    set,
+    fixed,
+    percent,
+    power,
+    scientific,
+    write,
+    frame,
+    slider,
+    handle,
+    canvas,
+    scale,
+    label,
+    line,
+    dots,
+    clamp,
   };
 })();
