@@ -229,7 +229,6 @@ def open_page(browser: Browser, address: str, screen: dict) -> Iterator:
         key = (name, *options.items())
         if key not in tabs:
             context = browser.new_context(**{**screen, **options})
-            context.set_default_timeout(10_000)
             tabs[key] = tab = context.new_page()
             tab.on("pageerror", lambda error: errors.append(str(error)))
             tab.on("console", lambda message: message.type == "error" and errors.append(message.text))
@@ -409,12 +408,14 @@ def test_a_screen_reader_hears_one_summary_after_the_hand_rests(open_page):
 
 @pytest.mark.parametrize("name", PAGES)
 def test_nothing_moves_by_itself(open_page, name):
-    tab = open_page(name, reduced_motion="reduce")
+    tab = open_page(name)
+    tab.emulate_media(reduced_motion="reduce")
     before = state(tab)
     tab.wait_for_timeout(400)
     assert state(tab) == before
     assert not tab.locator(".explorable .play").is_visible()
     assert tab.locator(".explorable").evaluate("e => e.getAnimations({subtree: true}).length") == 0
+    tab.emulate_media(reduced_motion="no-preference")
 
 
 # Two agents in the plane
