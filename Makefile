@@ -82,7 +82,7 @@ test-site: book ## run the browser tests on the built site (needs Chromium)
 	BOOK_SITE=$(SITE) .venv/bin/python -m pytest -m site
 
 course: $(READY) ## write the course editions and their zips, for students and for instructors, in _build/course
-	@$(MAKE) --no-print-directory -j$(JOBS) $(NOTEBOOKS) PROFILE=$(PROFILE)
+	@$(MAKE) --no-print-directory --silent -j$(JOBS) $(NOTEBOOKS) PROFILE=$(PROFILE)
 	@rm -rf $(COURSE) && mkdir -p $(COURSE)/package && cp -r pyproject.toml README.md LICENSE src $(COURSE)/package
 	@SOURCE_DATE_EPOCH=315532800 .venv/bin/pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir $(COURSE)/package $(COURSE)/package
 	@.venv/bin/python book/_course.py $(SOURCE) $(COURSE)/package/*.whl $(COURSE)
