@@ -71,7 +71,7 @@ The plateau, [the plateau](notation.md) and `plateau`. Two plateaus.
 def test_the_first_use_of_a_term_in_a_section_carries_its_definition(build, tmp_path):
     assert build("terms", page=PAGE, notation=NOTATION) == ""
     html = (tmp_path / "_build/html/page.html").read_text(encoding="utf-8")
-    marked = re.findall(r'<span class="term"[^>]*aria-describedby="([^"]*)">(\w+)<span[^>]* id="([^"]*)">([^<]*)</span>', html)
+    marked = re.findall(r'class="term"[^>]*describedby="([^"]*)">(\w+)<span[^>]* id="([^"]*)">([^<]*)<', html)
     assert marked == [("definition-1", "plateau", "definition-1", "Where an error stays."),
                       ("definition-2", "Plateaus", "definition-2", "Where an error stays.")]
     assert 'class="term"' not in (tmp_path / "_build/html/notation.html").read_text(encoding="utf-8")

@@ -57,7 +57,7 @@ def link(app: Sphinx, doctree: nodes.document, page: str) -> None:
 
 
 def parts(file: str, tests: set[str]) -> list[tuple[str, str]]:
-    """The cited tests of a file by name and, under an empty name, what stands between them and is no other test."""
+    """The cited tests of a file by name and, under an empty name, what stands between them and is no test."""
     text = (ROOT / file).read_text(encoding="utf-8")
     lines, end, found = text.splitlines(), 0, []
     for node in ast.parse(text).body:

@@ -26,7 +26,8 @@ def picture(axes: Axes, hero: dict[str, np.ndarray], x: tuple[float, float], y: 
     for agent, (faint, bright) in enumerate(AGENTS):
         gap = grid - hero["targets"][agent]
         loss = np.einsum("...i,ij,...j", gap, hero["geometries"][agent], gap) / 2
-        axes.contour(grid[..., 0], grid[..., 1], loss, levels=np.linspace(0.2, 2, 7) ** 2, colors=faint, alpha=0.35, linewidths=1.1)
+        axes.contour(grid[..., 0], grid[..., 1], loss, levels=np.linspace(0.2, 2, 7) ** 2, colors=faint,
+                     alpha=0.35, linewidths=1.1)
         axes.plot(*hero["targets"][agent], "*", ms=26, color=bright, mec=PAGE)
     axes.plot(*hero["messages"].T, "-", lw=1.6, color=INK)
     for agent, (_, bright) in enumerate(AGENTS):
@@ -36,9 +37,10 @@ def picture(axes: Axes, hero: dict[str, np.ndarray], x: tuple[float, float], y: 
 
 
 def words(figure: Figure, left: float, top: float, bottom: float, size: float) -> None:
-    figure.text(left, top, "When\ntwo agents\ndisagree", size=size, weight="bold", color=INK, va="top", linespacing=1.1)
-    figure.text(left, bottom, "An executable book on agents with\nmisaligned objectives, arXiv 2511.08710", size=size * 0.36,
-                color=SOFT, va="bottom", linespacing=1.5)
+    figure.text(left, top, "When\ntwo agents\ndisagree", size=size, weight="bold", color=INK, va="top",
+                linespacing=1.1)
+    figure.text(left, bottom, "An executable book on agents with\nmisaligned objectives, arXiv 2511.08710",
+                size=size * 0.36, color=SOFT, va="bottom", linespacing=1.5)
 
 
 def main(data: Path, folder: Path) -> None:

@@ -5,6 +5,7 @@ script, 1.5 MB that every page would wait for, is left out. Only the reader's th
 """
 
 import re
+from functools import partial
 from pathlib import Path
 
 from sphinx.application import Sphinx
@@ -20,12 +21,13 @@ def use_templates(app: Sphinx, config: Config) -> None:
 
 
 def once(app: Sphinx, page: str, template: str, context: dict, doctree: object) -> None:
-    scripts = {(script.filename or "", script.attributes.get("body")): script for script in context["script_files"]}
+    scripts = {(script.filename or "", script.attributes.get("body")): script
+               for script in context["script_files"]}
     context["script_files"][:] = scripts.values()
     for script in scripts.values():
         if script.filename:
             script.attributes.setdefault("defer", "defer")
-    context["without_icon_script"] = lambda head: re.sub(r'<script src="[^"]*/fontawesome/[^"]*"></script>', "", head)
+    context["without_icon_script"] = partial(re.sub, r'<script src="[^"]*/fontawesome/[^"]*"></script>', "")
 
 
 def setup(app: Sphinx) -> dict:

@@ -13,8 +13,8 @@ from pathlib import Path
 from scour import scour
 from sphinx.application import Sphinx
 
-SHORT = scour.parse_args(["--enable-comment-stripping", "--enable-id-stripping", "--shorten-ids", "--remove-metadata",
-                          "--indent=none", "--no-line-breaks", "--strip-xml-prolog"])
+SHORT = scour.parse_args(["--enable-comment-stripping", "--enable-id-stripping", "--shorten-ids",
+                          "--remove-metadata", "--indent=none", "--no-line-breaks", "--strip-xml-prolog"])
 
 
 def shorten_drawing(path: Path) -> None:
@@ -25,8 +25,9 @@ def shorten_notebook(path: Path) -> None:
     notebook = json.loads(path.read_text(encoding="utf-8"))
     for cell in notebook["cells"]:
         for output in cell.get("outputs", []):
-            if {"text/markdown", "text/plain"} <= set(output.get("data", {})) and not output.get("execution_count"):
-                output["data"] = {"text/plain": output["data"]["text/plain"]}
+            data = output.get("data", {})
+            if output["output_type"] == "display_data" and {"text/markdown", "text/plain"} <= set(data):
+                output["data"] = {"text/plain": data["text/plain"]}
     path.write_text(json.dumps(notebook, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 

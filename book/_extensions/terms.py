@@ -23,8 +23,8 @@ def glossary(app: Sphinx) -> dict[str, str]:
         return {}
     items = [item for listed in app.env.get_doctree(GLOSSARY).findall(addnodes.glossary)
              for item in listed.findall(nodes.definition_list_item)]
-    return {term.astext().lower(): " ".join(definition.astext().split())
-            for item in items for definition in item.findall(nodes.definition) for term in item.findall(nodes.term)}
+    return {term.astext().lower(): " ".join(item[-1].astext().split())
+            for item in items for term in item.findall(nodes.term)}
 
 
 def running_text(doctree: nodes.document) -> Iterator[nodes.Text]:
@@ -63,9 +63,9 @@ def mark(app: Sphinx, doctree: nodes.document, page: str) -> None:
 
 
 def marked(text: str, definition: str, name: str) -> nodes.raw:
-    return nodes.raw("", f'<span class="term" tabindex="0" aria-describedby="{name}">{html.escape(text)}'
-                         f'<span class="definition" role="tooltip" id="{name}">{html.escape(definition)}</span></span>',
-                     format="html")
+    tip = f'<span class="definition" role="tooltip" id="{name}">{html.escape(definition)}</span>'
+    mark = f'<span class="term" tabindex="0" aria-describedby="{name}">{html.escape(text)}{tip}</span>'
+    return nodes.raw("", mark, format="html")
 
 
 def setup(app: Sphinx) -> dict:

@@ -54,9 +54,9 @@ DEFINITIONS_AMISS = """() => [...document.querySelectorAll('.term')].filter(term
     if (definition.checkVisibility()) return true;
     term.focus();
     const {left, right, top, bottom} = definition.getBoundingClientRect();
-    const whole = definition.checkVisibility() && left >= 0 && right <= innerWidth && top >= 0 && bottom <= innerHeight;
+    const seen = definition.checkVisibility();
     term.blur();
-    return !whole;
+    return !(seen && left >= 0 && right <= innerWidth && top >= 0 && bottom <= innerHeight);
 }).map(term => term.textContent)"""
 
 # WCAG's contrast ratio of each piece of the article's text with what lies behind it: the worst of each kind.
@@ -224,7 +224,8 @@ def test_the_first_page_is_readable_before_any_script_has_loaded(context, addres
     tab.wait_for_function("""() => [...document.querySelectorAll('article figure img')]
         .some(image => image.checkVisibility() && image.naturalWidth)""")
     assert tab.evaluate("() => document.readyState") == "loading"
-    assert tab.locator("article h1").is_visible() and tab.locator("text=Two agents improve one answer").is_visible()
+    assert tab.locator("article h1").is_visible()
+    assert tab.locator("text=Two agents improve one answer").is_visible()
     ground = tab.evaluate("() => getComputedStyle(document.body).backgroundColor")
     assert ground == {"light": "rgb(255, 255, 255)", "dark": "rgb(18, 18, 18)"}[theme]
     tab.close()
@@ -277,12 +278,13 @@ def test_a_page_describes_itself(tab, address):
             for name in ("title", "type", "description", "image")}
     assert said["title"] == "The angle between the targets" and said["type"] == "article"
     assert tab.locator("meta[name=description]").get_attribute("content") == said["description"]
-    assert said["description"].startswith("How the plateaus grow with the angle") and len(said["description"]) <= 201
+    assert said["description"].startswith("How the plateaus grow with the angle")
+    assert len(said["description"]) <= 201
     assert tab.request.get(urljoin(tab.url, said["image"])).headers["content-type"] == "image/png"
 
 
 def shown(tab: Page) -> int:
-    return tab.evaluate("() => [...document.querySelectorAll('.claim')].filter(claim => claim.checkVisibility()).length")
+    return tab.evaluate("() => [...document.querySelectorAll('.claim')].filter(e => e.checkVisibility()).length")
 
 
 def test_the_ledger_follows_its_filter(tab, address):
@@ -292,7 +294,8 @@ def test_the_ledger_follows_its_filter(tab, address):
     assert shown(tab) == count and summary.inner_text().startswith(f"{count} claims: ")
     tab.get_by_label("Source").select_option("Paper")
     paper = sum(claim.source == "paper" for claim in ledger().values())
-    assert shown(tab) == paper and summary.inner_text().startswith(f"{paper} of {count} claims: {paper} from the paper, 0 added")
+    assert shown(tab) == paper
+    assert summary.inner_text().startswith(f"{paper} of {count} claims: {paper} from the paper, 0 added")
     tab.get_by_label("Source").select_option("All")
     tab.get_by_label("Chapter").select_option("The angle between the targets")
     assert shown(tab) == sum(claim.chapter == "05-angle" for claim in ledger().values())
