@@ -110,7 +110,7 @@ def test_every_figure_is_a_numbered_drawing_with_letters_that_are_text(file, pdf
     assert shown and len(drawings) == shown
     for drawing in drawings:
         assert drawing["/Subtype"] == "/Form" and drawing["/Resources"]["/Font"]
-    numbers = re.findall(r"\bFig\. ([\d.]+): ", "\n".join(texts))
+    numbers = re.findall(r"\bFig\. ?([\d.]+): ", "\n".join(texts))
     assert len(numbers) == len(set(numbers)) == shown
 
 
