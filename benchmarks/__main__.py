@@ -1,6 +1,6 @@
-"""python -m benchmarks [PART ...]: run the comparisons, all of them without arguments, and merge their results.
+"""python -m benchmarks [PART ...]: run the comparisons, all of them without arguments.
 
-Each part's result is written when it is done, so an interruption keeps the finished ones.
+Each part's result is written and merged when it is done, so an interruption keeps the finished ones.
 """
 
 import json
@@ -34,11 +34,16 @@ def main(parts: list[str]) -> None:
         for name, goal in result["goals"].items():
             bound = f"at least {goal['at_least']:g}" if goal["at_most"] is None else f"at most {goal['at_most']:g}"
             print(f"  {name}: {goal['measured']:.3g}, goal {bound}: {'met' if goal['met'] else 'missed'}")
-    measured = [part for part in PARTS if (FOLDER / "parts" / f"{part}.json").exists()]
-    results = {part: json.loads((FOLDER / "parts" / f"{part}.json").read_text(encoding="utf-8")) for part in measured}
+        _merge()
+    print("written: _build/bench/results.json, and benchmarks/results.json, which the page shows")
+
+
+def _merge() -> None:
+    """One file of all parts measured so far, now or before."""
+    files = {part: FOLDER / "parts" / f"{part}.json" for part in PARTS}
+    results = {part: json.loads(file.read_text(encoding="utf-8")) for part, file in files.items() if file.exists()}
     _write(FOLDER / "results.json", results)
     _write(ROOT / "benchmarks" / "results.json", results)
-    print("written: _build/bench/results.json, and benchmarks/results.json, which the page shows")
 
 
 def _write(path: Path, value: object) -> None:

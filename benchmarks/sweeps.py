@@ -13,7 +13,7 @@ from agent_dynamics.training import TrainingConfig, cached_lsa
 
 from .timing import ratio, side_by_side, spread
 
-CELLS, PAIRS = 16, 4_000
+CELLS, PAIRS = 12, 1_000
 
 
 def run() -> dict[str, object]:
