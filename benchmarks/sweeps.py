@@ -20,8 +20,8 @@ def run() -> dict[str, object]:
     layer = TrainingConfig(5, 0, steps=200, evaluate_every=200)
     cells = [PairCell(layer, 10.0, math.pi / 8, 5, PAIRS, seed) for seed in range(CELLS)]
     with tempfile.TemporaryDirectory() as folder, \
-            LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as one, \
-            LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as two:
+            LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=":0") as one, \
+            LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as two:
         cached_lsa(layer)
         number = count()
 
