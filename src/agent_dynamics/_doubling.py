@@ -20,7 +20,7 @@ from torch import Tensor
 
 from .agents import AffineAgent, GradientAgent, Repeated
 
-SCRATCH = 2**21  # bytes that one thread works on besides its messages: about what a core's cache holds
+SCRATCH = 2**22  # bytes that one thread works on besides its messages: in cache, and long enough not to queue for Python
 
 
 def applies(agents: Sequence[AffineAgent], start: Tensor) -> bool:
