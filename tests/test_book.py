@@ -72,7 +72,7 @@ def test_every_claim_is_recorded_by_its_chapter(claim):
     assert any(re.fullmatch(pattern, claim.id) for pattern in recorded_ids(claim.chapter))
 
 
-@pytest.mark.parametrize("claim", filter(lambda claim: claim.figure, ledger().values()), ids=lambda claim: claim.id)
+@pytest.mark.parametrize("claim", [claim for claim in ledger().values() if claim.figure], ids=lambda claim: claim.id)
 def test_the_figure_of_a_claim_is_drawn_in_its_chapter(claim):
     drawn = [ast.literal_eval(call.args[0]) for call in nodes(claim.chapter, ast.Call)
              if isinstance(call.func, ast.Name) and call.func.id == "save_figure"]
