@@ -181,7 +181,7 @@ def test_each_figure_shows_one_drawing_of_the_theme_its_own_alt_text_and_its_cap
     figures = view.tab.evaluate(FIGURES)
     for figure in figures:
         source, = figure["seen"]
-        assert source.endswith(f".{theme}.svg")
+        assert source.endswith(".svg#dark" if theme == "dark" else ".svg")
         assert len(set(figure["alts"])) == 1 and len(figure["alts"][0]) >= 40
         assert figure["caption"]
     assert len({figure["alts"][0] for figure in figures}) == len(figures)
