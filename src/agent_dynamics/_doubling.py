@@ -1,8 +1,8 @@
 """Every message of an exchange of gradient agents, without taking turn after turn.
 
-A gradient step is an affine map, and so is a round of them. In homogeneous coordinates, as rows (v, 1), both are
-products with one matrix: (v, 1) [[I - eta S, 0], [eta t'S, 1]] for a step. So the first k messages of the last
-agent give its next k in one product with the k-th power of the round, and that power is squared for the
+A gradient step is an affine map, and so is a round of them: a row v becomes v (I - eta S) + eta t'S for a step. Both
+are kept as one matrix (d + 1, d), the shift below the linear part, which acts on rows (v, 1). So the first k messages
+of the last agent give its next k in one product with the k-th power of the round, and that power is squared for the
 2k after them. One more product turns each of its messages into the replies of all agents.
 
 NumPy, because its products of many small matrices take a fifth of the time of torch's where this was measured
@@ -20,7 +20,7 @@ from torch import Tensor
 
 from .agents import AffineAgent, GradientAgent, Repeated
 
-SCRATCH = 2**22  # bytes that one thread works on besides its messages: in cache, and long enough not to queue for Python
+SCRATCH = 2**21  # bytes that one thread works on besides its messages: in cache, and long enough not to queue for Python
 
 
 def applies(agents: Sequence[AffineAgent], start: Tensor) -> bool:
@@ -47,7 +47,7 @@ def messages(agents: Sequence[AffineAgent], start: Tensor, turns: int) -> Tensor
              for member, repeats in members]
     # NumPy asks for huge pages, torch does not: writing to new memory takes a third of the time.
     sent = np.empty((len(start), turns * count + 1, d))
-    rows = max(1, SCRATCH // (8 * (d + 1) * (turns + 4 * (d + 1))))
+    rows = max(1, SCRATCH // (8 * (d + 1) * (turns + 4 * d)))
 
     def fill(first: int) -> None:
         part = slice(first, first + rows)
@@ -65,32 +65,40 @@ def _fill(sent: np.ndarray, start: np.ndarray, steps: list[tuple]) -> None:
     turns = (sent.shape[1] - 1) // count
     power, replies = None, np.empty((pairs, d + 1, count * d))
     for i, step in enumerate(steps):
-        power = _homogeneous(*step) if power is None else power @ _homogeneous(*step)
-        replies[..., i * d:(i + 1) * d] = power[..., :d]
+        power = _affine(*step) if power is None else _after(power, _affine(*step))
+        replies[..., i * d:(i + 1) * d] = power
 
     last = np.empty((pairs, turns, d + 1))  # what each round starts from: the last agent's messages
-    last[:, 0, :d], last[:, 0, d] = start, 1
+    last[:, 0, :d], last[..., d] = start, 1
     known = 1
     while known < turns:
         new = min(known, turns - known)
-        np.matmul(last[:, :new], power, out=last[:, known:known + new])
+        np.matmul(last[:, :new], power, out=last[:, known:known + new, :d])
         known += new
         if known < turns:
-            power = power @ power
+            power = _after(power, power)
 
     sent[:, 0] = start
     np.matmul(last, replies, out=sent[:, 1:].reshape(pairs, turns, count * d))
 
 
-def _homogeneous(s: np.ndarray, eta: np.ndarray, t: np.ndarray, repeats: int) -> np.ndarray:
-    """The steps of one turn as matrices (pairs, d + 1, d + 1) that act on rows (v, 1)."""
+def _affine(s: np.ndarray, eta: np.ndarray, t: np.ndarray, repeats: int) -> np.ndarray:
+    """The steps of one turn as matrices (pairs, d + 1, d)."""
     pairs, d = t.shape
     step = eta[:, None, None] * s
     matrix = np.zeros((pairs, d + 1, d + 1))
     matrix[:, :d, :d] = np.eye(d) - step
     matrix[:, d:, :d] = t[:, None] @ step
     matrix[:, d, d] = 1
-    return np.linalg.matrix_power(matrix, repeats) if repeats > 1 else matrix
+    return np.linalg.matrix_power(matrix, repeats)[..., :d]
+
+
+def _after(first: np.ndarray, then: np.ndarray) -> np.ndarray:
+    """One affine map after another. No product has a dimension d + 1 in its result: those are the slow ones."""
+    d = then.shape[-1]
+    both = first @ then[:, :d]
+    both[:, d] += then[:, d]
+    return both
 
 
 def _unrepeated(agent: AffineAgent) -> tuple[AffineAgent, int]:
