@@ -1,5 +1,10 @@
 """The benchmarks compare equals: each plain version computes what the package's does. Nothing is timed here."""
 
+import json
+import re
+from pathlib import Path
+
+import jupytext
 import numpy as np
 import pytest
 import torch
@@ -55,3 +60,32 @@ def test_summaries_of_runs():
     assert ratio(np.array([2.0, 9.0]), np.array([1.0, 3.0]))["median"] == 2.5
     assert slope([1, 10, 100], [2, 200, 20000]) == pytest.approx(2)
     assert goal(0.02, at_most=0.03)["met"] and not goal(199, at_least=200)["met"]
+
+
+PAGE = Path(__file__).parents[1] / "book" / "costs.md"
+RESULTS = json.loads((PAGE.parents[1] / "benchmarks" / "results.json").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("parts", [[], *([part] for part in RESULTS)])
+def test_the_page_shows_what_was_measured_of_the_parts(parts, tmp_path, monkeypatch):
+    file, glued = tmp_path / "results.json", {}
+    file.write_text(json.dumps({part: RESULTS[part] for part in parts}), encoding="utf-8")
+    monkeypatch.setenv("AGENT_DYNAMICS_BENCH", str(file))
+    monkeypatch.setattr("agent_dynamics.glue.glue", lambda name, value, *spec: glued.update({name: str(value)}))
+    monkeypatch.setattr("agent_dynamics.figures.save_figure", lambda *arguments, **more: None)
+    namespace = {}
+    for cell in jupytext.read(PAGE).cells:
+        if cell.cell_type == "code":
+            exec(cell.source, namespace)
+    assert set(re.findall(r"{glue:text}`([^`]+)`", PAGE.read_text(encoding="utf-8"))) == set(glued)
+    assert (glued["costs-limit"] == "not measured") == ("simulation" not in parts)
+    assert (glued["costs-sweep-two"] == "not measured") == ("sweeps" not in parts)
+
+
+def test_a_ratio_below_one_is_told_as_slower(tmp_path, monkeypatch):
+    monkeypatch.setenv("AGENT_DYNAMICS_BENCH", str(tmp_path / "none"))
+    namespace = {}
+    exec(next(cell.source for cell in jupytext.read(PAGE).cells if cell.cell_type == "code"), namespace)
+    namespace["results"] = {"faster": {"median": 2.0}, "slower": {"median": 0.25}}
+    assert namespace["compared"]("faster") == "2 times as fast"
+    assert namespace["compared"]("slower") == "4 times as slow"
