@@ -46,8 +46,9 @@ def measure(target: str, *variables: str) -> dict[str, object]:
     whole, speedup = parallel + site, serial / parallel
     idle, changed = spread(nothing / whole), np.array(changed)
     return {
-        "cores": cores, "runs_cold": 1, "cold": whole, "execution_serial": serial, "execution_parallel": parallel,
-        "site": site, "nothing_changed": spread(nothing), "one_chapter_changed": spread(changed), "speedup": speedup,
+        "cores": cores, "runs_cold": 1, "cold": whole, "site": site,
+        "execution_serial": serial, "execution_parallel": parallel, "speedup": speedup,
+        "nothing_changed": spread(nothing), "one_chapter_changed": spread(changed),
         "nothing_share": idle, "chapter_share": spread(changed / whole),
         "goals": {"execution, parallel against serial": goal(speedup, at_least=1.7),
                   "nothing changed, share of cold": goal(idle["median"], at_most=0.03)},
@@ -55,7 +56,8 @@ def measure(target: str, *variables: str) -> dict[str, object]:
 
 
 def _make(book: Path, what: str, *options: str) -> float:
-    environment = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")}
+    outer = ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")
+    environment = {name: value for name, value in os.environ.items() if name not in outer}
     began = time.perf_counter()
     done = subprocess.run(["make", what, *options, "PROFILE=fast"], cwd=book, env=environment, text=True,
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT)

@@ -16,7 +16,8 @@ from .timing import goal, spread
 ROOT = Path(__file__).parents[1]
 PAGES = ("04-misaligned", "05-angle", "07-helper")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--no-first-run"]
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
+         "--no-first-run"]
 CONTROLS = ".explorable input[type=range], .explorable .handle[role=slider]"
 UPDATES = 15  # of each slider and each handle
 FRAME = 16.0  # milliseconds
@@ -52,12 +53,14 @@ class _Quiet(SimpleHTTPRequestHandler):
 
 
 def run() -> dict[str, object]:
-    site = next((folder for profile in ("full", "fast") if (folder := ROOT / "_build" / profile / "html").is_dir()), None)
+    sites = [ROOT / "_build" / profile / "html" for profile in ("full", "fast")]
+    site = next(filter(Path.is_dir, sites), None)
     browser = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, BROWSERS)), None)
     if site is None or browser is None:
         return {"missing": "the site is not built" if site is None else "no Chromium", "goals": {}}
     controls = {}
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=site)) as server, sync_playwright() as playwright:
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=site)) as server, \
+            sync_playwright() as playwright:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         chromium = playwright.chromium.launch(executable_path=browser, args=FLAGS)
         for name in PAGES:
@@ -70,7 +73,8 @@ def run() -> dict[str, object]:
         chromium.close()
         server.shutdown()
     worst = max(control["median"] for control in controls.values())
-    return {"milliseconds": controls, "goals": {"milliseconds an update, the slowest control": goal(worst, at_most=FRAME)}}
+    return {"milliseconds": controls,
+            "goals": {"milliseconds an update, the slowest control": goal(worst, at_most=FRAME)}}
 
 
 def _updates(control: Locator) -> np.ndarray:

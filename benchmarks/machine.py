@@ -11,7 +11,7 @@ import torch
 def machine() -> dict[str, object]:
     """The machine and the versions, without names of hosts or folders."""
     return {
-        "cpu": _cpu(), "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cpu": _cpu(), "cores": os.cpu_count(),
         "memory_gib": round(psutil.virtual_memory().total / 2**30), "system": platform.system(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "python": platform.python_version(), "torch": torch.__version__, "numpy": version("numpy"),

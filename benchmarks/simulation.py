@@ -68,8 +68,10 @@ def run() -> dict[str, object]:
     gigabytes = messages.nbytes / 1e9
     del messages
     return {
-        "pairs": PAIRS, "d": D, "turns": TURNS, "looped": LOOPED, "gigabytes": gigabytes, "threads": torch.get_num_threads(),
-        "seconds": {name: spread(values) for name, values in (times | {"turn by turn": turns["turn by turn"]}).items()},
+        "pairs": PAIRS, "d": D, "turns": TURNS, "looped": LOOPED, "gigabytes": gigabytes,
+        "threads": torch.get_num_threads(),
+        "seconds": {name: spread(values) for name, values in times.items()}
+        | {"turn by turn": spread(turns["turn by turn"])},
         "copy_bandwidth": spread(gigabytes / times["copy"]), "against_loop": against_loop, "of_limit": of_limit,
         "against_turn_by_turn": ratio(turns["turn by turn"], turns["interact"]),
         "growth": growth(), "million": million(),
@@ -95,7 +97,7 @@ def growth() -> dict[str, dict[str, object]]:
 
 
 def million(pairs: int = 1_000_000) -> dict[str, float]:
-    """The mean last errors of a million pairs, part by part, in a process of its own: its time and its peak memory."""
+    """The mean last errors of a million pairs, part by part, in a process of its own: time and peak memory."""
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         return pool.submit(_million, pairs).result()
 

@@ -1,4 +1,4 @@
-"""Timing side by side: the ways to do one thing take turns, so that a slow moment of the machine meets them all."""
+"""Timing side by side: the ways to do one thing take turns, so that a slow moment meets them all."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -21,7 +21,7 @@ def side_by_side(ways: Mapping[str, Callable[[], object]], *, runs: int = RUNS) 
     return {name: np.array(times) for name, times in seconds.items()}
 
 
-def spread(values: np.ndarray) -> dict[str, float]:
+def spread(values: np.ndarray | list[float]) -> dict[str, float]:
     """The median and the quartiles of the runs."""
     low, median, high = np.percentile(values, [25, 50, 75])
     return {"median": float(median), "low": float(low), "high": float(high), "runs": len(values)}

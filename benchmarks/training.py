@@ -1,4 +1,4 @@
-"""Training an LSA layer: the time to a given operator error, and a step against the attention matrix written out."""
+"""Training an LSA layer: the time to a given operator error, and a step against the attention matrix."""
 
 import time
 
@@ -23,7 +23,7 @@ def answers(model: LinearSelfAttention, prompt: Prompt, messages: torch.Tensor) 
 
 
 def plain_training(config: TrainingConfig, steps: int) -> None:
-    """Training as the definition of the layer has it: examples drawn, tokens laid out, the attention matrix formed."""
+    """Training by the layer's definition: examples drawn, tokens laid out, the attention matrix formed."""
     random = torch.Generator().manual_seed(config.seed)
     model = LinearSelfAttention(config.dimension)
     with torch.no_grad():
@@ -65,7 +65,7 @@ def table() -> list[dict[str, object]]:
                 there = history["step"][history["operator_error"] <= error]
                 if len(there):
                     reached[error].append(there[0].item() * a_step)
-        rows += [{"d": d, "error": error, "reached": len(seconds), **(spread(torch.tensor(seconds).numpy()) if seconds else {})}
+        rows += [{"d": d, "error": error, "reached": len(seconds)} | (spread(seconds) if seconds else {})
                  for error, seconds in reached.items()]
     return rows
 

@@ -48,7 +48,8 @@ def test_the_attention_matrix_gives_the_answers_from_moments(context):
     def normal(*shape):
         return torch.randn(*shape, generator=random, dtype=torch.float64)
 
-    model, prompt, messages = LinearSelfAttention(3), Prompt(normal(4, 7, 3), normal(4, 3)), normal(4, context + 1, 3)
+    model, prompt = LinearSelfAttention(3), Prompt(normal(4, 7, 3), normal(4, 3))
+    messages = normal(4, context + 1, 3)
     with torch.no_grad():
         model.value.copy_(normal(8, 8))
         model.query.copy_(normal(8, 8))

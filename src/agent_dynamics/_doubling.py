@@ -1,9 +1,9 @@
 """Every message of an exchange of gradient agents, without taking turn after turn.
 
-A gradient step is an affine map, and so is a round of them: a row v becomes v (I - eta S) + eta t'S for a step. Both
-are kept as one matrix (d + 1, d), the shift below the linear part, which acts on rows (v, 1). So the first k messages
-of the last agent give its next k in one product with the k-th power of the round, and that power is squared for the
-2k after them. One more product turns each of its messages into the replies of all agents.
+A gradient step is an affine map, and so is a round of them: a row v becomes v (I - eta S) + eta t'S for a step.
+Both are kept as one matrix (d + 1, d), the shift below the linear part, which acts on rows (v, 1). So the first k
+messages of the last agent give its next k in one product with the k-th power of the round, whose square gives
+the 2k after them. One more product turns each of its messages into the replies of all agents.
 
 NumPy, because its products of many small matrices take a fifth of the time of torch's where this was measured
 (the page "What it costs"), and several threads, because one of NumPy's products takes one.
@@ -20,7 +20,7 @@ from torch import Tensor
 
 from .agents import AffineAgent, GradientAgent, Repeated
 
-SCRATCH = 2**21  # bytes that one thread works on besides its messages: in cache, and long enough not to queue for Python
+SCRATCH = 2**21  # bytes a thread works on besides its messages: in cache, yet enough not to queue for Python
 
 
 def applies(agents: Sequence[AffineAgent], start: Tensor) -> bool:
@@ -52,7 +52,7 @@ def messages(agents: Sequence[AffineAgent], start: Tensor, turns: int) -> Tensor
     def fill(first: int) -> None:
         part = slice(first, first + rows)
         with np.errstate(over="ignore", invalid="ignore"):  # an exchange that diverges can be watched
-            _fill(sent[part], start[part], [(s[part], eta[part], t[part], repeats) for s, eta, t, repeats in steps])
+            _fill(sent[part], start[part], [(*(x[part] for x in arrays), repeats) for *arrays, repeats in steps])
 
     with ThreadPoolExecutor(torch.get_num_threads()) as pool:
         list(pool.map(fill, range(0, len(start), rows)))
