@@ -5,8 +5,8 @@ Both are kept as one matrix (d + 1, d), the shift below the linear part, which a
 messages of the last agent give its next k in one product with the k-th power of the round, whose square gives
 the 2k after them. One more product turns each of its messages into the replies of all agents.
 
-NumPy, because its products of many small matrices take a fifth of the time of torch's where this was measured
-(the page "What it costs"), and several threads, because one of NumPy's products takes one.
+NumPy, whose products of many small matrices were faster than torch's where tried, and several threads, because one
+of NumPy's products takes one.
 """
 
 from __future__ import annotations
