@@ -43,7 +43,7 @@ def figures(source) -> list[dict]:
 
 
 def test_notebook_of_the_page_runs_alone_and_gives_the_same_data(notebook, address, source, tmp_path, monkeypatch):
-    link, = (link for link in links(address, notebook) if link.endswith(".ipynb"))
+    link, = {link for link in links(address, notebook) if link.endswith(".ipynb")}
     with urlopen(link) as response:
         downloaded = nbformat.reads(response.read().decode(), as_version=4)
     for name in ("AGENT_DYNAMICS_BUILD", "AGENT_DYNAMICS_PROFILE"):

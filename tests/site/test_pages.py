@@ -27,9 +27,12 @@ FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--
 # MathJax draws a macro that it does not know as red text.
 BAD_FORMULA = "mjx-merror, mjx-mtext[style*='color: red']"
 
-UNFOLD = """() => {
+UNFOLD = """async () => {
     document.querySelectorAll('details').forEach(e => { e.open = true; });
     document.querySelectorAll('.toggle-hidden').forEach(e => e.classList.remove('toggle-hidden'));
+    document.body.click();
+    await new Promise(resolve => setTimeout(resolve, 500));  // for what a fold does once it is open
+    document.getAnimations().forEach(a => a.finish());
 }"""
 
 PROSE = """() => {
@@ -43,7 +46,7 @@ FIGURES = """() => [...document.querySelectorAll('article figure')].map(figure =
     return {
         alts: [...figure.querySelectorAll('img')].map(i => i.alt),
         seen: [...figure.querySelectorAll('img')].filter(i => i.checkVisibility() && i.naturalWidth > 0)
-            .map(i => i.currentSrc),
+            .map(i => i.src),
         caption: caption && caption.checkVisibility() ? caption.innerText.trim() : '',
     };
 })"""
@@ -52,7 +55,8 @@ FIGURES = """() => [...document.querySelectorAll('article figure')].map(figure =
 DEFINITIONS_AMISS = """() => [...document.querySelectorAll('.term')].filter(term => {
     const definition = term.querySelector('.definition');
     if (definition.checkVisibility()) return true;
-    term.focus();
+    term.scrollIntoView({behavior: 'instant', block: 'center'});
+    term.focus({preventScroll: true});
     const {left, right, top, bottom} = definition.getBoundingClientRect();
     const seen = definition.checkVisibility();
     term.blur();
