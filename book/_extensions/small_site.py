@@ -1,9 +1,9 @@
 """Sphinx: what the site does not need is not part of it.
 
 Source maps, the theme's translations and MathJax's other bundles are removed. Drawings are written shorter by
-scour and stay vectors; the two of a figure, which differ by the colour of ink alone, become one file. A notebook to
-download keeps what a cell printed; what a run draws or shows as a page of this book is left to the run, with its
-text in place.
+scour and stay vectors; the two of a figure, which differ by the colour of ink alone, become one file.
+A notebook to download keeps what a cell printed; what a run draws or shows as a page of this book is left to the
+run, with its text in place.
 """
 
 import json
