@@ -76,6 +76,7 @@ class PrintEdition(SphinxPostTransform):
         for page in self.document.findall(addnodes.start_of_file):
             for child in page:
                 page.setup_child(child)  # the builder that put the pages together left them their old parents
+        self.leave_out_cover()
         self.leave_out_folded_code()
         self.name_downloads()
         self.number_named_chapters()
@@ -84,6 +85,12 @@ class PrintEdition(SphinxPostTransform):
         self.set_results_and_exercises()
         self.arrange()
         self.collect_solutions()
+
+    def leave_out_cover(self) -> None:
+        """The title page has its place."""
+        for image in list(self.document.findall(nodes.image)):
+            if "cover" in image["classes"]:
+                image.parent.remove(image)
 
     def leave_out_folded_code(self) -> None:
         for cell in list(self.document.findall(nodes.container)):
