@@ -76,7 +76,7 @@ def markdown(text: str, known: dict[str, str], numbers: dict[str, str]) -> str:
         if kind.startswith("prf:"):
             heading = kind.removeprefix("prf:").capitalize() + (f": {title}" if title else "")
             return f"**{heading}**\n\n{body.strip()}\n"
-        return "" if kind == "raw" else body
+        return "" if kind in ("raw", "explorable") else body  # these are the page's alone
 
     def role(match: re.Match) -> str:
         kind, content = match.groups()

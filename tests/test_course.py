@@ -128,7 +128,8 @@ def test_notebook_reads_without_the_book(edition, chapter):
     assert f"{edition.capitalize()} edition" in start.source and ".whl" in start.source
     for cell in cells:
         if cell.cell_type == "markdown":
-            left = re.findall(r"^[`:]{3,}.*|\{[a-z:-]+\}`.*|^\([\w-]+\)=|^:\w+:.*", cell.source, re.MULTILINE)
+            left = re.findall(r"^`{3,}\{.*|^:{3,}.*|\{[a-z:-]+\}`.*|^\([\w-]+\)=|^:\w+:.*",
+                              cell.source, re.MULTILINE)
             assert left == []
     linked = {name for cell in cells for name in re.findall(r"\]\(([\w-]+)\.ipynb\)", cell.source)}
     assert linked <= set(CHAPTERS)
