@@ -22,7 +22,15 @@ def load(path: Path) -> dict[str, np.ndarray]:
             return dict(stored)
     with path.open(encoding="utf-8", newline="") as file:
         header, *rows = csv.reader(file)
-    return dict(zip(header, np.array(rows, dtype=float).T, strict=True))
+    return {name: column(values) for name, *values in zip(header, *rows, strict=True)}
+
+
+def column(values: list[str]) -> np.ndarray:
+    """Numbers, or labels such as the kinds of pairs."""
+    try:
+        return np.array(values, dtype=float)
+    except ValueError:
+        return np.array(values)
 
 
 def links(address: str, page: str) -> list[str]:
