@@ -25,9 +25,9 @@ def once(app: Sphinx, page: str, template: str, context: dict, doctree: object) 
                for script in context["script_files"]}
     context["script_files"][:] = scripts.values()
     for script in scripts.values():
-        if page == "search":  # its own scripts do not wait, and need these
-            break
-        if script.filename:
+        if page == "search":  # its own scripts do not wait, and need these, which all pages share
+            script.attributes.pop("defer", None)
+        elif script.filename:
             script.attributes.setdefault("defer", "defer")
         elif script.attributes.get("body", "").startswith("DOCUMENTATION_OPTIONS"):
             script.attributes["type"] = "module"  # waits like a deferred one
