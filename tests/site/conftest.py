@@ -19,11 +19,11 @@ class Quiet(SimpleHTTPRequestHandler):
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """`page` is every page in turn, search, index and cited tests too; `notebook` every one that has code."""
+    """`page` is every page in turn, the index and cited tests too; `notebook` every one that has code."""
     sources = {path.stem: path.read_text(encoding="utf-8") for path in sorted(BOOK.glob("*.md"))}
     tests = sorted(set(re.findall(r"`(tests/\w+)\.py::", "".join(sources.values()))))
     if "page" in metafunc.fixturenames:
-        metafunc.parametrize("page", [*sources, *tests, "search", "genindex"], scope="module")
+        metafunc.parametrize("page", [*sources, *tests, "genindex"], scope="module")
     if "notebook" in metafunc.fixturenames:
         metafunc.parametrize("notebook", [stem for stem, text in sources.items()
                                           if re.search(r"^```\{code-cell\}", text, re.MULTILINE)])
