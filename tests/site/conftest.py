@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import threading
 from collections.abc import Iterator
 from functools import partial
@@ -9,8 +10,14 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import Browser, sync_playwright
 
 BOOK = Path(__file__).parents[2] / "book"
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+# A background network request of the browser would not be the site's.
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
+         "--disable-sync", "--no-first-run"]
 
 
 class Quiet(SimpleHTTPRequestHandler):
@@ -19,11 +26,11 @@ class Quiet(SimpleHTTPRequestHandler):
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """`page` is every page in turn, the index and cited tests too; `notebook` every one that has code."""
+    """`page` is every page in turn, search, index and cited tests too; `notebook` every one that has code."""
     sources = {path.stem: path.read_text(encoding="utf-8") for path in sorted(BOOK.glob("*.md"))}
     tests = sorted(set(re.findall(r"`(tests/\w+)\.py::", "".join(sources.values()))))
     if "page" in metafunc.fixturenames:
-        metafunc.parametrize("page", [*sources, *tests, "genindex"], scope="module")
+        metafunc.parametrize("page", [*sources, *tests, "search", "genindex"], scope="module")
     if "notebook" in metafunc.fixturenames:
         metafunc.parametrize("notebook", [stem for stem, text in sources.items()
                                           if re.search(r"^```\{code-cell\}", text, re.MULTILINE)])
@@ -48,3 +55,15 @@ def address(site: Path) -> Iterator[str]:
         yield f"http://127.0.0.1:{server.server_port}"
         server.shutdown()
         thread.join()
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    path = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, BROWSERS)), None)
+    if path is None:
+        pytest.fail("No browser: install Chromium (apt-get install chromium), or say CHROMIUM=/its/path. "
+                    f"Looked for {', '.join(BROWSERS)}.", pytrace=False)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
+        yield browser
+        browser.close()

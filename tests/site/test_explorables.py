@@ -1,16 +1,14 @@
 """The explorables: their arithmetic against the package, and each in a browser, by mouse, touch and keyboard."""
 
 import math
-import os
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
 from agent_dynamics.agents import GradientAgent
 from agent_dynamics.equilibrium import equilibrium, monotone_angle_limit, plateau_matrix, plateau_vs_angle
@@ -22,29 +20,7 @@ pytestmark = pytest.mark.site
 
 SCRIPTS = Path(__file__).parents[2] / "book" / "_static" / "explorables"
 PAGES = {"plane": "04-misaligned", "angle": "05-angle", "helper": "07-helper"}
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-]
 CONFIGURATIONS = 250
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    path = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, BROWSERS)), None)
-    if path is None:
-        pytest.fail(
-            "No browser: install Chromium (apt-get install chromium), or say CHROMIUM=/its/path.", pytrace=False
-        )
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
-        yield browser
-        browser.close()
 
 
 # The arithmetic
@@ -180,6 +156,16 @@ def test_largest_monotone_angle_at_the_ends(arithmetic):
     assert arithmetic.evaluate("() => dynamics.thetaMax(dynamics.conditionNumber([0.3, 0, 0, 0]))") == 0
 
 
+def helped(kappa: float, damping: float, estimate: float) -> tuple[torch.Tensor, GradientAgent, NewtonHelper]:
+    """A spectrum, the main agent that has it, and a helper that takes it for `estimate` times as large."""
+    spectrum = 1.75 * torch.tensor(kappa, dtype=torch.float64) ** (torch.arange(8, dtype=torch.float64) / 7 - 1)
+    main = agent(torch.diag(spectrum), [1 / math.sqrt(8)] * 8, 0.4)
+    kind, options = (DampedNewtonHelper, {"damping": damping}) if damping else (NewtonHelper, {})
+    helper = kind(main.prompt.inputs, lambda prompt: GradientAgent(prompt, 0.4), main.prompt.gradient,
+                  lambda w: estimate * torch.diag(spectrum), **options)
+    return spectrum, main, helper
+
+
 def test_errors_with_and_without_a_helper_are_the_packages(arithmetic):
     random = np.random.default_rng(8)
     for index in range(CONFIGURATIONS):
@@ -192,19 +178,8 @@ def test_errors_with_and_without_a_helper_are_the_packages(arithmetic):
             const errors = [null, helper].map((company) => dynamics.mainErrors(spectrum, 0.4, 40, company));
             return [spectrum, ...errors];
         }}""")
-        spectrum = 1.75 * torch.tensor(kappa, dtype=torch.float64) ** (
-            torch.arange(8, dtype=torch.float64) / 7 - 1
-        )
+        spectrum, main, helper = helped(kappa, damping, estimate)
         close(own[0], spectrum)
-        main = agent(torch.diag(spectrum), [1 / math.sqrt(8)] * 8, 0.4)
-        kind, options = (DampedNewtonHelper, {"damping": damping}) if damping else (NewtonHelper, {})
-        helper = kind(
-            main.prompt.inputs,
-            lambda prompt: GradientAgent(prompt, 0.4),
-            main.prompt.gradient,
-            lambda w, S=estimate * torch.diag(spectrum): S,
-            **options,
-        )
         origin = torch.zeros(8, dtype=torch.float64)
         for mine, agents in zip(own[1:], ([main], [main, helper]), strict=True):
             errors = interact(agents, origin, 40).errors()[:, 0]
@@ -589,16 +564,7 @@ def test_angle_goal_is_reached_where_the_plateau_has_fallen(open_page):
 
 
 def assert_helper_shows(tab: Page, kappa: float, damping: float, estimate: float, turns: int) -> None:
-    spectrum = 1.75 * torch.tensor(kappa, dtype=torch.float64) ** (torch.arange(8, dtype=torch.float64) / 7 - 1)
-    main = agent(torch.diag(spectrum), [1 / math.sqrt(8)] * 8, 0.4)
-    kind, options = (DampedNewtonHelper, {"damping": damping}) if damping else (NewtonHelper, {})
-    helper = kind(
-        main.prompt.inputs,
-        lambda prompt: GradientAgent(prompt, 0.4),
-        main.prompt.gradient,
-        lambda w: estimate * torch.diag(spectrum),
-        **options,
-    )
+    spectrum, main, helper = helped(kappa, damping, estimate)
     for label, agents in (("error alone", [main]), ("error with the helper", [main, helper])):
         error = interact(agents, torch.zeros(8, dtype=torch.float64), turns).errors()[-1, 0].item()
         text = shown(tab, label)
