@@ -30,7 +30,7 @@ UNFOLD = """async () => {
 }"""
 
 PROSE = """() => {
-    const article = (document.querySelector('article') ?? document.querySelector('.bd-search-container')).cloneNode(true);
+    const article = document.querySelector('article, .bd-search-container').cloneNode(true);
     article.querySelectorAll('pre, code, script, style, mjx-container').forEach(e => e.remove());
     return article.textContent;
 }"""
@@ -76,7 +76,8 @@ CONTRAST = """() => {
         return sum + weight * (c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4);
     }, 0);
     const worst = {};
-    const texts = document.createTreeWalker((document.querySelector('article') ?? document.querySelector('.bd-search-container')), NodeFilter.SHOW_TEXT);
+    const texts = document.createTreeWalker(document.querySelector('article, .bd-search-container'),
+        NodeFilter.SHOW_TEXT);
     while (texts.nextNode()) {
         const e = texts.currentNode.parentElement;
         if (!texts.currentNode.data.trim()
