@@ -19,7 +19,6 @@ from agent_dynamics.figures import INK
 
 SHORT = scour.parse_args(["--enable-comment-stripping", "--enable-id-stripping", "--shorten-ids",
                           "--remove-metadata", "--indent=none", "--no-line-breaks", "--strip-xml-prolog"])
-IDS = re.compile(r'(?<= id=")\w+|(?<=href="#)\w+|(?<=url\(#)\w+')
 # A drawing that is asked for as NAME.svg#dark has the ink of the dark page.
 INKS = f"<style>svg{{color:{INK['light']}}}svg:target{{color:{INK['dark']}}}</style>"
 
@@ -34,8 +33,7 @@ def join_drawings(images: Path) -> set[str]:
     for light in images.glob("*.light.svg"):
         name = light.name.removesuffix(".light.svg")
         dark, text = light.with_name(f"{name}.dark.svg"), light.read_text(encoding="utf-8")
-        recoloured = text.replace(INK["light"], INK["dark"])
-        if dark.exists() and IDS.sub("", recoloured) == IDS.sub("", dark.read_text(encoding="utf-8")):
+        if dark.exists() and text.replace(INK["light"], INK["dark"]) == dark.read_text(encoding="utf-8"):
             text = text.replace(INK["light"], "currentColor")
             text = re.sub(r"<svg([^>]*)>", rf'<svg id="dark"\1>{INKS}', text, count=1)
             light.with_name(f"{name}.svg").write_text(text, encoding="utf-8")

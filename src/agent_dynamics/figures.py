@@ -29,7 +29,7 @@ SHORTEST_ALT = 40  # characters: a figure's content in words does not fit into f
 
 
 def ink() -> str:
-    """The colour of text, axes and predictions on the page that is being drawn."""
+    """The colour of text, axes and predictions; the dark page's drawing has its own in its place."""
     return matplotlib.rcParams["text.color"]
 
 
@@ -75,8 +75,7 @@ def save_figure(
             raise _checks.bad(f"data[{key!r}]", "not finite (NaN or infinity)", "finite")
     folder = (_book.build_directory() or Path.cwd()) / "figures"
     folder.mkdir(parents=True, exist_ok=True)
-    _draw(draw, arrays, "light", folder / f"{name}.light.svg", folder / f"{name}.pdf")
-    _draw(draw, arrays, "dark", folder / f"{name}.dark.svg")
+    _draw(draw, arrays, folder / name)
     data_file = _save_data(arrays, folder / name)
     provenance = {
         "figure": name, "caption": caption, "alt": alt, "seed": seed, "parameters": dict(parameters or {}),
@@ -86,8 +85,9 @@ def save_figure(
     _show(folder, provenance)
 
 
-def _draw(draw: Callable, arrays: Mapping[str, np.ndarray], theme: str, *paths: Path) -> None:
-    colour = INK[theme]
+def _draw(draw: Callable, arrays: Mapping[str, np.ndarray], stem: Path) -> None:
+    """Draw once, in the ink of the light page and of paper; the dark page's drawing is that one in its own ink."""
+    colour = INK["light"]
     style = {
         "figure.figsize": (6.4, 3.8), "figure.facecolor": "none", "axes.facecolor": "none",
         "savefig.facecolor": "none", "text.color": colour, "axes.edgecolor": colour,
@@ -95,17 +95,18 @@ def _draw(draw: Callable, arrays: Mapping[str, np.ndarray], theme: str, *paths: 
         "grid.color": COLOURS["muted"], "grid.alpha": 0.3, "axes.grid": True, "legend.frameon": False,
         "figure.constrained_layout.use": True, "savefig.dpi": 150, "axes.spines.top": False,
         "axes.spines.right": False, "font.size": 11,
-        "svg.hashsalt": paths[0].name,  # the same figure gives the same file
+        "svg.hashsalt": stem.name,  # the same figure gives the same file
         "pdf.fonttype": 42,  # fonts as fonts, not as drawings of their letters
     }
     with sns.axes_style("ticks", style), matplotlib.rc_context(style):
         figure = draw(arrays)
-        for path in paths:
-            if path.suffix == ".pdf":  # what is rasterized, dense scatters and heat maps, is finer on paper
-                figure.savefig(path, dpi=300, metadata={"CreationDate": None})
-            else:
-                figure.savefig(path, metadata={"Date": None})
+        light = stem.with_name(f"{stem.name}.light.svg")
+        figure.savefig(light, metadata={"Date": None})
+        # What is rasterized, dense scatters and heat maps, is finer on paper.
+        figure.savefig(stem.with_name(f"{stem.name}.pdf"), dpi=300, metadata={"CreationDate": None})
         plt.close(figure)
+    dark = light.read_text(encoding="utf-8").replace(INK["light"], INK["dark"])
+    stem.with_name(f"{stem.name}.dark.svg").write_text(dark, encoding="utf-8")
 
 
 def _save_data(arrays: Mapping[str, np.ndarray], stem: Path) -> Path:
