@@ -3,6 +3,7 @@
 import multiprocessing
 import resource
 import sys
+import time
 from concurrent.futures import ProcessPoolExecutor
 
 import numpy as np
@@ -60,7 +61,7 @@ def run() -> dict[str, object]:
         "interact": lambda: interact(agents, start, TURNS),
         "copy": lambda: torch.from_numpy(np.empty(messages.shape)).copy_(messages),
     })
-    # On its own: the memory that it frees in small pages would slow down who comes next.
+    # On its own: what comes after it runs slower here.
     turns = side_by_side({"interact": lambda: interact(agents, start, TURNS),
                           "turn by turn": lambda: step_by_step(agents, start, TURNS)})
     times["loop"] *= PAIRS / LOOPED
@@ -103,8 +104,6 @@ def million(pairs: int = 1_000_000) -> dict[str, float]:
 
 
 def _million(pairs: int) -> dict[str, float]:
-    import time
-
     agents, start = draw(pairs)
     before, began, total = _peak(), time.perf_counter(), 0
     for first in range(0, pairs, AT_ONCE):

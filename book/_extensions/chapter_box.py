@@ -31,7 +31,7 @@ def paper(app: Sphinx) -> str:
 
 
 def add(app: Sphinx, page: str, template: str, context: dict, doctree: nodes.document | None) -> None:
-    if doctree is None or not Path(app.env.doc2path(page)).suffix == ".ipynb":
+    if doctree is None or Path(app.env.doc2path(page)).suffix != ".ipynb":
         return
     data = {link["filename"].rpartition("/")[2]: context["pathto"](f"_downloads/{link['filename']}", resource=True)
             for link in doctree.findall(addnodes.download_reference) if "filename" in link}
