@@ -47,27 +47,29 @@ def plain_training(config: TrainingConfig, steps: int) -> None:
 
 
 def run() -> dict[str, object]:
-    return {"errors": ERRORS, "seeds": len(SEEDS), "table": table(), **against_attention(),
-            "gpu": "trainings run on the CPU" if torch.cuda.is_available() else "no GPU here", "goals": {}}
+    devices = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
+    return {"errors": ERRORS, "seeds": len(SEEDS), "table": [row for device in devices for row in table(device)],
+            **against_attention(), "goals": {}}
 
 
-def table() -> list[dict[str, object]]:
+def table(device: str) -> list[dict[str, object]]:
     """For each dimension and error the seconds over all initialisations, and how many got there."""
-    train_lsa(TrainingConfig(5, 0, steps=10, evaluate_every=10))  # torch loads parts of itself at the first step
+    # torch loads parts of itself at the first step.
+    train_lsa(TrainingConfig(5, 0, steps=10, evaluate_every=10), device=device)
     rows = []
     for d in DIMENSIONS:
         reached = {error: [] for error in ERRORS}
-        for seed in tqdm(SEEDS, leave=False, desc=f"training d={d}"):
+        for seed in tqdm(SEEDS, leave=False, desc=f"training d={d} {device}"):
             config = TrainingConfig(d, seed, examples=max(20, d), tolerance=min(ERRORS), evaluate_every=25)
             began = time.perf_counter()
-            history = train_lsa(config).history
+            history = train_lsa(config, device=device).history
             a_step = (time.perf_counter() - began) / history["step"][-1].item()
             for error in ERRORS:
                 there = history["step"][history["operator_error"] <= error]
                 if len(there):
                     reached[error].append(there[0].item() * a_step)
-        rows += [{"d": d, "error": error, "reached": len(seconds)} | (spread(seconds) if seconds else {})
-                 for error, seconds in reached.items()]
+        rows += [{"device": device, "d": d, "error": error, "reached": len(seconds)}
+                 | (spread(seconds) if seconds else {}) for error, seconds in reached.items()]
     return rows
 
 

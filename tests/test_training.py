@@ -238,3 +238,15 @@ def test_operator_error_names_bad_input():
         operator_error(gradient_descent_weights(2, 0.4), prompt, 0.4)
     with pytest.raises(ValueError, match="prompt was without any non-zero example"):
         operator_error(gradient_descent_weights(3, 0.4), Prompt(0 * prompt.inputs, prompt.target), 0.4)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+def test_a_gpu_trains_the_same_layer_and_goes_on_from_a_checkpoint(monkeypatch, tmp_path, finished):
+    checkpoint = tmp_path / "run.safetensors"
+    with monkeypatch.context() as patched:
+        interrupt(patched, "_train_step", 105)
+        with pytest.raises(KeyboardInterrupt):
+            train_lsa(SMALL, checkpoint=checkpoint, device="cuda")
+    trained = train_lsa(SMALL, checkpoint=checkpoint, device="cuda")
+    assert trained.model.value.is_cuda
+    torch.testing.assert_close(trained.model.value.cpu(), finished.model.value, rtol=1e-6, atol=1e-8)

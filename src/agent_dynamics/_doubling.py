@@ -3,7 +3,8 @@
 A gradient step is an affine map, and so is a round of them: a row v becomes v (I - eta S) + eta t'S for a step.
 Both are kept as one matrix (d + 1, d), the shift below the linear part, which acts on rows (v, 1). So the first k
 messages of the last agent give its next k in one product with the k-th power of the round, whose square gives
-the 2k after them. One more product turns each of its messages into the replies of all agents.
+the 2k after them. That is done for every second round. One more product turns each of these messages into the
+replies of all agents in two rounds.
 
 NumPy, whose products of many small matrices were faster than torch's where tried, and several threads, because one
 of NumPy's products takes one.
@@ -20,7 +21,7 @@ from torch import Tensor
 
 from .agents import AffineAgent, GradientAgent, Repeated
 
-SCRATCH = 2**21  # bytes a thread works on besides its messages: in cache, yet enough not to queue for Python
+SCRATCH = 2**23  # bytes a thread works on besides its messages: in cache, yet enough not to queue for Python
 
 
 def applies(agents: Sequence[AffineAgent], start: Tensor) -> bool:
@@ -61,42 +62,59 @@ def messages(agents: Sequence[AffineAgent], start: Tensor, turns: int) -> Tensor
 
 def _fill(sent: np.ndarray, start: np.ndarray, steps: list[tuple]) -> None:
     """Write the messages of some pairs; the arrays' first dimension is the pair."""
-    (pairs, d), count = start.shape, len(steps)
-    turns = (sent.shape[1] - 1) // count
-    power, replies = None, np.empty((pairs, d + 1, count * d))
-    for i, step in enumerate(steps):
-        power = _affine(*step) if power is None else _after(power, _affine(*step))
-        replies[..., i * d:(i + 1) * d] = power
+    (pairs, d), width = start.shape, len(steps) * start.shape[1]
+    turns = (sent.shape[1] - 1) // len(steps)
+    # What two rounds reply to one message: a product for two is little slower than one for a single round.
+    replies = np.empty((pairs, d + 1, 2 * width))
+    replies[..., :d] = _turn(*steps[0])
+    for first, step in zip(range(0, width - d, d), steps[1:], strict=True):
+        _after(replies[..., first:first + d], _turn(*step), out=replies[..., first + d:first + 2 * d])
+    _after(replies[..., width - d:width], replies[..., :width], out=replies[..., width:])
 
-    last = np.empty((pairs, turns, d + 1))  # what each round starts from: the last agent's messages
+    power, count = replies[..., -d:], (turns + 1) // 2
+    last = np.empty((pairs, count, d + 1))  # what every second round starts from: the last agent's messages
     last[:, 0, :d], last[..., d] = start, 1
     known = 1
-    while known < turns:
-        new = min(known, turns - known)
+    while known < count:
+        new = min(known, count - known)
         np.matmul(last[:, :new], power, out=last[:, known:known + new, :d])
         known += new
-        if known < turns:
+        if known < count:
             power = _after(power, power)
 
+    whole = turns // 2
     sent[:, 0] = start
-    np.matmul(last, replies, out=sent[:, 1:].reshape(pairs, turns, count * d))
+    written = sent[:, 1:].reshape(pairs, turns * width)
+    np.matmul(last[:, :whole], replies, out=written[:, :2 * whole * width].reshape(pairs, whole, 2 * width))
+    # One round is left where their number is odd.
+    np.matmul(last[:, whole:], replies[..., :width],
+              out=written[:, 2 * whole * width:].reshape(pairs, count - whole, width))
 
 
-def _affine(s: np.ndarray, eta: np.ndarray, t: np.ndarray, repeats: int) -> np.ndarray:
+def _turn(s: np.ndarray, eta: np.ndarray, t: np.ndarray, repeats: int) -> np.ndarray:
     """The steps of one turn as matrices (pairs, d + 1, d)."""
     pairs, d = t.shape
-    step = eta[:, None, None] * s
-    matrix = np.zeros((pairs, d + 1, d + 1))
-    matrix[:, :d, :d] = np.eye(d) - step
-    matrix[:, d:, :d] = t[:, None] @ step
-    matrix[:, d, d] = 1
-    return np.linalg.matrix_power(matrix, repeats)[..., :d]
+    step = np.empty((pairs, d + 1, d))
+    linear = step[:, :d].reshape(pairs, d * d)  # NumPy is slow where an inner loop has d entries alone
+    np.multiply(s.reshape(pairs, d * d), -eta[:, None], out=linear)
+    np.negative(t[:, None] @ step[:, :d], out=step[:, d:])
+    linear[:, ::d + 1] += 1
+    return _power(step, repeats)
 
 
-def _after(first: np.ndarray, then: np.ndarray) -> np.ndarray:
-    """One affine map after another. No product has a dimension d + 1 in its result: those are the slow ones."""
-    d = then.shape[-1]
-    both = first @ then[:, :d]
+def _power(step: np.ndarray, repeats: int) -> np.ndarray:
+    """An affine map after itself, `repeats` times in all."""
+    if repeats == 1:
+        return step
+    half = _power(step, repeats // 2)
+    whole = _after(half, half)
+    return _after(whole, step) if repeats % 2 else whole
+
+
+def _after(first: np.ndarray, then: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+    """Affine maps one after another. No product has a dimension d + 1 in its result: those are the slow ones."""
+    d = first.shape[-1]
+    both = np.matmul(first, then[:, :d], out=out)
     both[:, d] += then[:, d]
     return both
 

@@ -141,30 +141,33 @@ def operator_error(model: LinearSelfAttention, prompt: Prompt, step_size: float)
     return torch.linalg.matrix_norm(learned - step) / torch.linalg.matrix_norm(step)
 
 
-def train_lsa(config: TrainingConfig, *, checkpoint: str | Path | None = None) -> TrainedLSA:
-    """Train a layer as `config` says, on the CPU in float64, with a progress bar (none with TQDM_DISABLE=1).
+def train_lsa(
+    config: TrainingConfig, *, checkpoint: str | Path | None = None, device: str | torch.device = "cpu",
+) -> TrainedLSA:
+    """Train a layer as `config` says, in float64, with a progress bar (none with TQDM_DISABLE=1).
 
     Each step's examples depend on the seed and the step's number alone, so a run that was interrupted and
-    resumed gives the same weights as one that was not.
+    resumed gives the same weights as one that was not. They are drawn on the CPU, so every device sees the same.
 
     Args:
         config: the run.
         checkpoint: a safetensors file to resume from where it exists, and to write to at every evaluation
             and at the end.
+        device: where the layer is trained, and where it then lies.
 
     Raises:
         ValueError: a checkpoint that another configuration wrote.
     """
     path = None if checkpoint is None else Path(checkpoint)
     if path is not None and path.exists():
-        run, written_by = _read(path)
+        run, written_by = _read(path, device)
         if written_by != config:
             raise _checks.bad("checkpoint", f"{path}, written by {written_by}", f"one written by {config}")
         if run.optimizer is None:
             return TrainedLSA(run.model, config, run.history)
     else:
-        run = _Run.start(config)
-    validation = _validation_prompts(config)
+        run = _Run.start(config, device)
+    validation = _validation_prompts(config, device)
     bar = tqdm(total=config.steps, initial=run.step, unit="step",
                desc=f"LSA d={config.dimension} seed={config.seed}")
     with bar:
@@ -198,12 +201,13 @@ class _Run:
         self.model, self.optimizer, self.history, self.step = model, optimizer, history, step
 
     @classmethod
-    def start(cls, config: TrainingConfig) -> _Run:
+    def start(cls, config: TrainingConfig, device: str | torch.device = "cpu") -> _Run:
         model = LinearSelfAttention(config.dimension)
         random = torch.Generator().manual_seed(config.seed)
         with torch.no_grad():
             model.value.normal_(0, config.value_scale, generator=random)
             model.query.normal_(0, config.query_scale, generator=random)
+        model.to(device)
         history = {name: torch.empty(0, dtype=torch.float64) for name in ("step", "loss", "operator_error")}
         return cls(model, _optimizer(model, config), history)
 
@@ -223,11 +227,12 @@ def _optimizer(model: LinearSelfAttention, config: TrainingConfig) -> torch.opti
 
 def _train_step(run: _Run, config: TrainingConfig) -> float:
     d, random = config.dimension, np.random.default_rng((config.seed, run.step))
-    gram = _token_moments(config, config.batch_size, random)
+    device = run.model.value.device
+    gram = _token_moments(config, config.batch_size, random).to(device)
     context = int(random.integers(config.context + 1))
-    messages = torch.from_numpy(random.standard_normal((config.batch_size, context + 1, d)))
+    messages = torch.from_numpy(random.standard_normal((config.batch_size, context + 1, d))).to(device)
     w = messages[:, -1]
-    residual = torch.cat([w, -torch.ones(len(w), 1, dtype=w.dtype)], dim=-1)  # X w - y = [X y] (w; -1)
+    residual = torch.cat([w, -w.new_ones(len(w), 1)], dim=-1)  # X w - y = [X y] (w; -1)
     step = -config.step_size * (gram[:, :d] @ residual.unsqueeze(-1)).squeeze(-1)
     error = run.model.step(gram, config.examples, messages) - w - step
     loss = error.square().sum(-1).mean()
@@ -262,7 +267,7 @@ def _covariance_factors(config: TrainingConfig, batch: int, random: torch.Genera
     return torch.linalg.cholesky(covariance)
 
 
-def _validation_prompts(config: TrainingConfig) -> Prompt:
+def _validation_prompts(config: TrainingConfig, device: str | torch.device = "cpu") -> Prompt:
     """Fresh prompts of the training distribution, from a stream that no training step uses."""
     random = torch.Generator().manual_seed(config.seed + 2**32)
     shape = (VALIDATION_PROMPTS, config.examples, config.dimension)
@@ -270,7 +275,7 @@ def _validation_prompts(config: TrainingConfig) -> Prompt:
     targets = torch.randn(VALIDATION_PROMPTS, config.dimension, generator=random, dtype=torch.float64)
     if config.condition_number > 1:
         inputs = inputs @ _covariance_factors(config, VALIDATION_PROMPTS, random).mT
-    return Prompt(inputs, targets)
+    return Prompt(inputs.to(device), targets.to(device))
 
 
 def _write(path: Path, run: _Run, config: TrainingConfig) -> None:
@@ -287,7 +292,7 @@ def _write(path: Path, run: _Run, config: TrainingConfig) -> None:
     os.replace(partial, path)
 
 
-def _read(path: Path) -> tuple[_Run, TrainingConfig]:
+def _read(path: Path, device: str | torch.device = "cpu") -> tuple[_Run, TrainingConfig]:
     if not path.exists():
         raise FileNotFoundError(f"no trained LSA layer at {path}")
     try:
@@ -297,6 +302,7 @@ def _read(path: Path) -> tuple[_Run, TrainingConfig]:
         config = TrainingConfig(**json.loads(metadata["config"]))
         model = LinearSelfAttention(config.dimension)
         model.load_state_dict({name: tensors[name] for name in ("value", "query")})
+        model.to(device)
     except (safetensors.SafetensorError, KeyError, TypeError, RuntimeError) as error:
         raise _checks.bad("path", f"{path}, which holds no trained LSA layer ({error})",
                           "a file that TrainedLSA.save or train_lsa wrote") from error
