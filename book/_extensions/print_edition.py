@@ -79,6 +79,7 @@ class PrintEdition(SphinxPostTransform):
         self.leave_out_cover()
         self.leave_out_folded_code()
         self.name_downloads()
+        self.set_claims_in_few_lines()
         self.number_named_chapters()
         self.raise_superscripts()
         self.number_as_the_site_does()
@@ -103,6 +104,18 @@ class PrintEdition(SphinxPostTransform):
         for link in list(self.document.findall(addnodes.download_reference)):
             file = nodes.literal("", Path(link["reftarget"]).name)
             link.replace_self([nodes.Text(f"{link.astext()} "), file])
+
+    def set_claims_in_few_lines(self) -> None:
+        """Cards with a line for each value would fill many pages."""
+        for card in list(self.document.findall(nodes.container)):
+            if "claim" in card["classes"]:
+                _, verdict, about, *rest = card.children
+                card.remove(about)
+                verdict += [nodes.Text(" · "), *about.children]
+                for values in rest:
+                    if isinstance(values, nodes.definition_list):
+                        parts = [f"{term.astext()} {value.astext()}" for term, value in values]
+                        values.replace_self(nodes.paragraph("", f"{', '.join(parts).capitalize()}."))
 
     def number_named_chapters(self) -> None:
         """A link that names a chapter by its title says its number too: titles are hard to find on paper."""
