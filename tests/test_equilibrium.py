@@ -151,6 +151,22 @@ def test_shared_kernel_is_found_however_small_the_steps(eta_lambda):
     torch.testing.assert_close((kernel * limit.w).sum(-1), (kernel * start).sum(-1), rtol=0, atol=1e-8)
 
 
+def test_pairs_of_one_batch_with_and_without_a_shared_kernel_are_what_they_are_alone():
+    random = torch.Generator().manual_seed(1)
+    turned = torch.linalg.qr(normal(random, 5, 5)).Q
+    spectra = torch.tensor([[1.0, 0.6, 0.3, 0.1, last] for last in (0.0, 0.1, 1e-8, 0.0)], dtype=torch.float64)
+    s = turned @ torch.diag_embed(spectra) @ turned.T
+    agents = [GradientAgent(prompt_with_covariance(s, normal(random, 4, 5), 6, generator=random), 0.9)
+              for _ in range(2)]
+    start = normal(random, 4, 5)
+    limit = equilibrium(*agents, start)
+    assert limit.shared_kernel.tolist() == [1, 0, 0, 1]
+    for i in range(4):
+        alone = equilibrium(*(agent[i:i + 1] for agent in agents), start[i])
+        torch.testing.assert_close(limit.w[i], alone.w[0], rtol=1e-6, atol=1e-6)  # rounding over 1e-8
+        torch.testing.assert_close(limit.rate[i], alone.rate[0], rtol=1e-12, atol=0)
+
+
 @settings(max_examples=50)
 @given(seed=SEEDS, d=DIMENSIONS, condition=CONDITIONS, eta_w=st.floats(0.01, 1.0), eta_u=st.floats(0.01, 1.0))
 def test_spectrum_of_the_composed_map_is_real_and_between_0_and_1(seed, d, condition, eta_w, eta_u):

@@ -466,7 +466,15 @@ def _round(A: Tensor, B: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 def _shared_kernel(A: Tensor, B: Tensor) -> tuple[Tensor, Tensor]:
     """Orthogonal projector on the intersection of ker(I - A) and ker(I - B), and its dimension."""
     identity = torch.eye(A.shape[-1], dtype=A.dtype, device=A.device)
-    _, singular, directions = torch.linalg.svd(torch.cat([identity - A, identity - B], dim=-2),
-                                               full_matrices=False)
+    moves = torch.cat([identity - A, identity - B], dim=-2)
+    # There is none where all squared singular values are clearly above rounding, and a Cholesky factor shows that
+    # fast. The singular values themselves, which take long, decide the rest.
+    gram = moves.mT @ moves
+    clear = rounding(A) * (10 * gram.diagonal(dim1=-2, dim2=-1).sum(-1) + rounding(A))
+    close = torch.linalg.cholesky_ex(gram - clear[..., None, None] * identity).info != 0
+    _, singular, directions = torch.linalg.svd(moves[close], full_matrices=False)
     null = (singular <= (KERNEL_TOLERANCE * singular[..., :1]).clamp_min(rounding(A))).to(A.dtype)
-    return directions.mT @ (null.unsqueeze(-1) * directions), null.sum(-1).to(torch.int64)
+    kept, nullity = torch.zeros_like(gram), torch.zeros_like(close, dtype=torch.int64)
+    kept[close] = directions.mT @ (null.unsqueeze(-1) * directions)
+    nullity[close] = null.sum(-1).to(torch.int64)
+    return kept, nullity
