@@ -21,7 +21,7 @@ def solve_loop(agents: list[GradientAgent]) -> np.ndarray:
 
 
 def complete_loop(agents: list[GradientAgent]) -> tuple[np.ndarray, np.ndarray]:
-    """w_inf of each pair, its rate, and a look for a shared kernel: what `equilibrium` does."""
+    """w_inf of each pair, its rate, and a look for a shared kernel: what `equilibrium` finds."""
     limits, rates = [], []
     for matrix, offset in _systems(agents):
         identity = np.eye(len(offset))

@@ -240,6 +240,13 @@ def test_operator_error_names_bad_input():
         operator_error(gradient_descent_weights(3, 0.4), Prompt(0 * prompt.inputs, prompt.target), 0.4)
 
 
+def test_a_device_that_there_is_not_is_no_fault_of_the_checkpoint(tmp_path, finished):
+    path = tmp_path / "run.safetensors"
+    finished.save(path)
+    with pytest.raises(RuntimeError, match="nonsense"):
+        train_lsa(SMALL, checkpoint=path, device="nonsense")
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 def test_a_gpu_trains_the_same_layer_and_goes_on_from_a_checkpoint(monkeypatch, tmp_path, finished):
     checkpoint = tmp_path / "run.safetensors"

@@ -2,9 +2,8 @@
 
 A gradient step is an affine map, and so is a round of them: a row v becomes v (I - eta S) + eta t'S for a step.
 Both are kept as one matrix (d + 1, d), the shift below the linear part, which acts on rows (v, 1). So the first k
-messages of the last agent give its next k in one product with the k-th power of the round, whose square gives
-the 2k after them. That is done for every second round. One more product turns each of these messages into the
-replies of all agents in two rounds.
+of every second message of the last agent give the next k in one product with the k-th power of two rounds, whose
+square gives the 2k after them. One more product turns each of them into the replies of all agents in two rounds.
 
 NumPy, whose products of many small matrices were faster than torch's where tried, and several threads, because one
 of NumPy's products takes one.
@@ -21,7 +20,7 @@ from torch import Tensor
 
 from .agents import AffineAgent, GradientAgent, Repeated
 
-SCRATCH = 2**23  # bytes a thread works on besides its messages: in cache, yet enough not to queue for Python
+SCRATCH = 2**23  # about the bytes a thread works on besides its messages: few, yet enough not to queue for Python
 
 
 def applies(agents: Sequence[AffineAgent], start: Tensor) -> bool:
@@ -48,14 +47,16 @@ def messages(agents: Sequence[AffineAgent], start: Tensor, turns: int) -> Tensor
              for member, repeats in members]
     # NumPy asks for huge pages, torch does not: writing to new memory takes a third of the time.
     sent = np.empty((len(start), turns * count + 1, d))
-    rows = max(1, SCRATCH // (8 * (d + 1) * (turns + 4 * d)))
+    threads = torch.get_num_threads()
+    # No thread is left without a part where the batch is small.
+    rows = max(1, min(SCRATCH // (8 * (d + 1) * (turns + 4 * d)), -(-len(start) // threads)))
 
     def fill(first: int) -> None:
         part = slice(first, first + rows)
         with np.errstate(over="ignore", invalid="ignore"):  # an exchange that diverges can be watched
             _fill(sent[part], start[part], [(*(x[part] for x in arrays), repeats) for *arrays, repeats in steps])
 
-    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+    with ThreadPoolExecutor(threads) as pool:
         list(pool.map(fill, range(0, len(start), rows)))
     return torch.from_numpy(sent).reshape(*batch, *sent.shape[1:])
 

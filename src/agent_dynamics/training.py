@@ -302,10 +302,10 @@ def _read(path: Path, device: str | torch.device = "cpu") -> tuple[_Run, Trainin
         config = TrainingConfig(**json.loads(metadata["config"]))
         model = LinearSelfAttention(config.dimension)
         model.load_state_dict({name: tensors[name] for name in ("value", "query")})
-        model.to(device)
     except (safetensors.SafetensorError, KeyError, TypeError, RuntimeError) as error:
         raise _checks.bad("path", f"{path}, which holds no trained LSA layer ({error})",
                           "a file that TrainedLSA.save or train_lsa wrote") from error
+    model.to(device)  # before the optimizer, which goes where its parameters are
     history = {name.removeprefix("history."): value for name, value in tensors.items()
                if name.startswith("history.")}
     optimizer = None
