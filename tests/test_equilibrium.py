@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch.linalg import vector_norm
 
 from agent_dynamics.agents import GradientAgent
-from agent_dynamics.equilibrium import equilibrium, limit_bound, small_step_limit
+from agent_dynamics.equilibrium import KERNEL_TOLERANCE, equilibrium, limit_bound, rounding, small_step_limit
 from agent_dynamics.interaction import interact, settle
 from agent_dynamics.lsa import LSAAgent, gradient_descent_weights
 from agent_dynamics.prompts import Prompt, prompt_with_covariance, random_covariance
@@ -149,6 +149,26 @@ def test_shared_kernel_is_found_however_small_the_steps(eta_lambda):
     kernel = torch.linalg.eigh(agents[0].prompt.covariance).eigenvectors[..., 0]
     # I - A knows its kernel's direction up to eps / (eta lambda_min), 2e-9 at the smallest steps.
     torch.testing.assert_close((kernel * limit.w).sum(-1), (kernel * start).sum(-1), rtol=0, atol=1e-8)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("eta_lambda", [1e-3, 1.0])
+def test_the_shared_kernel_is_that_of_the_singular_values_which_clear_pairs_do_not_need(
+    monkeypatch, dtype, eta_lambda,
+):
+    random, seen = torch.Generator().manual_seed(2), []
+    smallest = torch.tensor([0.0, 1e-14, 1e-10, 1e-6, 1e-3, 0.1], dtype=torch.float64)
+    turned = torch.linalg.qr(normal(random, 4, 4)).Q
+    spectra = torch.cat([torch.tensor([1.0, 0.6, 0.3]).expand(6, 3), smallest.unsqueeze(-1)], dim=-1)
+    s = (turned @ torch.diag_embed(spectra) @ turned.T).to(dtype)
+    A, B = torch.eye(4, dtype=dtype) - eta_lambda * s, torch.eye(4, dtype=dtype) - eta_lambda / 2 * s
+    agents = [Affine(M, torch.zeros(6, 4, dtype=dtype), torch.zeros(4, dtype=dtype)) for M in (A, B)]
+    singular = torch.linalg.svdvals(torch.cat([torch.eye(4, dtype=dtype) - M for M in (A, B)], dim=-2))
+    zero = singular <= (KERNEL_TOLERANCE * singular[..., :1]).clamp_min(rounding(A))
+    svd = torch.linalg.svd
+    monkeypatch.setattr(torch.linalg, "svd", lambda M, **how: seen.append(len(M)) or svd(M, **how))
+    assert equilibrium(*agents).shared_kernel.tolist() == zero.sum(-1).tolist()
+    assert zero.any(-1).sum() <= seen[0] < len(smallest)
 
 
 def test_pairs_of_one_batch_with_and_without_a_shared_kernel_are_what_they_are_alone():

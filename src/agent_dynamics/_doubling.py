@@ -1,9 +1,9 @@
 """Every message of an exchange of gradient agents, without taking turn after turn.
 
 A gradient step is an affine map, and so is a round of them: a row v becomes v (I - eta S) + eta t'S for a step.
-Both are kept as one matrix (d + 1, d), the shift below the linear part, which acts on rows (v, 1). So the first k
-of every second message of the last agent give the next k in one product with the k-th power of two rounds, whose
-square gives the 2k after them. One more product turns each of them into the replies of all agents in two rounds.
+Both are kept as one matrix (d + 1, d), the shift below the linear part, which acts on rows (v, 1). So of every
+second message of the last agent the first k give the next k, in one product with the k-th power of two rounds,
+whose square gives the 2k after them. One more product turns each into the replies of all agents in two rounds.
 
 NumPy, whose products of many small matrices were faster than torch's where tried, and several threads, because one
 of NumPy's products takes one.

@@ -147,7 +147,8 @@ def train_lsa(
     """Train a layer as `config` says, in float64, with a progress bar (none with TQDM_DISABLE=1).
 
     Each step's examples depend on the seed and the step's number alone, so a run that was interrupted and
-    resumed gives the same weights as one that was not. They are drawn on the CPU, so every device sees the same.
+    resumed on one device gives the same weights as one that was not. They are drawn on the CPU, so that every
+    device sees the same, and only rounding sets two devices apart.
 
     Args:
         config: the run.
