@@ -218,7 +218,9 @@ def command(path, url, *options, model="stand-in"):
             [sys.executable, "-W", "error", "-m", "agent_dynamics.language_model", "--model", model,
              "--pairs", "20", "--turns", "30", "--transcript", str(path), "--wait", "0.001", *options],
             stdout=log, stderr=subprocess.STDOUT, env={**os.environ, "OPENAI_BASE_URL": url, "OPENAI_API_KEY": KEY,
-                                                       "OPENAI_LOG": "debug", "OMP_NUM_THREADS": "1"})
+                                                       "OPENAI_LOG": "debug", "OMP_NUM_THREADS": "1"},
+            # A shell's background job ignores interrupts, and so would what it starts.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
 
 
 def log_of(path):
