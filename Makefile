@@ -106,7 +106,7 @@ llm: $(READY) ## run chapter 11 on a language model (MODEL=, PAIRS=20, TURNS=30,
 	   --budget $(BUDGET) --workers $(WORKERS) $(if $(PRICES),--prices $(PRICES)) --transcript $(TRANSCRIPT)
 	@$(MAKE) --no-print-directory chapter CHAPTER=11 PROFILE=$(PROFILE)
 
-bench: $(READY) ## measure speed and memory, about 20 minutes (ONLY=simulation for one part)
+bench: $(READY) ## measure speed and memory, about an hour (ONLY=simulation for one part)
 	.venv/bin/python -m benchmarks $(ONLY)
 
 lab: export JUPYTER_CONFIG_DIR := $(CURDIR)/_build/jupyter

@@ -12,40 +12,34 @@ import numpy as np
 from .timing import RUNS, goal, ratio, spread
 
 ROOT = Path(__file__).parents[1]
-CHANGED, RUNS_CHANGED = "05-angle.md", 3
+CHANGED = "05-angle.md"
 
 
 def run() -> dict[str, object]:
-    return measure("book")
-
-
-def measure(target: str, *variables: str) -> dict[str, object]:
-    """What `make TARGET` takes; variables of the Makefile, such as EXECUTED=book/05-angle.md, make it less."""
     with tempfile.TemporaryDirectory() as folder:
         book = Path(folder) / "book"
         shutil.copytree(ROOT, book, ignore=shutil.ignore_patterns("_build", ".venv", ".git", "__pycache__"))
         (book / ".venv").symlink_to(ROOT / ".venv")
 
-        def make(what: str, *options: str) -> float:
-            return _make(book, what, *options, *variables)
-
         def cold(jobs: int) -> float:
             shutil.rmtree(book / "_build", ignore_errors=True)
             # Matplotlib's list of fonts is part of the setup.
             shutil.copytree(ROOT / "_build" / "matplotlib", book / "_build" / "matplotlib")
-            return make("executed", f"-j{jobs}")
+            return _make(book, "executed", f"-j{jobs}")
 
         cores = os.cpu_count() or 1
-        # In this order neither way has all of the first builds, nor of the last.
-        serial, parallel, parallel_again, serial_again = (cold(jobs) for jobs in (1, cores, cores, 1))
-        serial, parallel = np.array([serial, serial_again]), np.array([parallel, parallel_again])
-        site = make(target)
-        nothing = np.array([make(target) for _ in range(RUNS)])
+        seconds = {1: [], cores: []}
+        for run in range(RUNS):
+            for jobs in sorted(seconds, reverse=bool(run % 2)):  # each way goes first in about half of the runs
+                seconds[jobs].append(cold(jobs))
+        serial, parallel = np.array(seconds[1]), np.array(seconds[cores])
+        site = _make(book, "book")
+        nothing = np.array([_make(book, "book") for _ in range(RUNS)])
         changed = []
-        for _ in range(RUNS_CHANGED):
+        for _ in range(RUNS):
             with open(book / "book" / CHANGED, "a", encoding="utf-8") as chapter:
                 chapter.write("\nOne more line.\n")
-            changed.append(make(target))
+            changed.append(_make(book, "book"))
     whole, speedup = np.median(parallel) + site, ratio(serial, parallel)
     idle, changed = spread(nothing / whole), np.array(changed)
     return {

@@ -72,16 +72,22 @@ def _fill(sent: np.ndarray, start: np.ndarray, steps: list[tuple]) -> None:
         _after(replies[..., first:first + d], _turn(*step), out=replies[..., first + d:first + 2 * d])
     _after(replies[..., width - d:width], replies[..., :width], out=replies[..., width:])
 
-    power, count = replies[..., -d:], (turns + 1) // 2
+    # The powers act on rows (v, 1) and give such rows: a last column of zeros and a one saves adding the shift.
+    power = np.zeros((pairs, d + 1, d + 1))
+    power[:, d, d] = 1
+    square = power.copy()
+    power[..., :d] = replies[..., -d:]
+    count = (turns + 1) // 2
     last = np.empty((pairs, count, d + 1))  # what every second round starts from: the last agent's messages
     last[:, 0, :d], last[..., d] = start, 1
     known = 1
     while known < count:
         new = min(known, count - known)
-        np.matmul(last[:, :new], power, out=last[:, known:known + new, :d])
+        np.matmul(last[:, :new], power[..., :d], out=last[:, known:known + new, :d])
         known += new
         if known < count:
-            power = _after(power, power)
+            np.matmul(power, power[..., :d], out=square[..., :d])
+            power, square = square, power
 
     whole = turns // 2
     sent[:, 0] = start
@@ -98,7 +104,7 @@ def _turn(s: np.ndarray, eta: np.ndarray, t: np.ndarray, repeats: int) -> np.nda
     step = np.empty((pairs, d + 1, d))
     linear = step[:, :d].reshape(pairs, d * d)  # NumPy is slow where an inner loop has d entries alone
     np.multiply(s.reshape(pairs, d * d), -eta[:, None], out=linear)
-    np.negative(t[:, None] @ step[:, :d], out=step[:, d:])
+    np.matmul(-t[:, None], step[:, :d], out=step[:, d:])
     linear[:, ::d + 1] += 1
     return _power(step, repeats)
 
