@@ -29,8 +29,8 @@ def run() -> dict[str, object]:
 
         cores = os.cpu_count() or 1
         seconds = {1: [], cores: []}
-        for run in range(RUNS):
-            for jobs in sorted(seconds, reverse=bool(run % 2)):  # each way goes first in about half of the runs
+        for pair in range(RUNS):
+            for jobs in sorted(seconds, reverse=bool(pair % 2)):  # each way goes first in about half of the runs
                 seconds[jobs].append(cold(jobs))
         serial, parallel = np.array(seconds[1]), np.array(seconds[cores])
         site = _make(book, "book")
