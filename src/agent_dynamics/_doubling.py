@@ -5,8 +5,8 @@ Both are kept as one matrix (d + 1, d), the shift below the linear part, which a
 second message of the last agent the first k give the next k, in one product with the k-th power of two rounds,
 whose square gives the 2k after them. One more product turns each into the replies of all agents in two rounds.
 
-NumPy, whose products of many small matrices were faster than torch's where tried, and several threads, because one
-of NumPy's products takes one.
+NumPy, whose products of many small matrices were faster than torch's, and than turn after turn in loops compiled by
+Numba, where tried. Several threads, because one of NumPy's products takes one.
 """
 
 from __future__ import annotations
