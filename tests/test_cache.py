@@ -17,7 +17,7 @@ def test_the_cache_lies_where_the_environment_says_or_in_the_working_directory(m
 
 def test_another_source_has_another_cache(monkeypatch, tmp_path):
     def digest() -> str:
-        return cache._source_digest.__wrapped__()
+        return cache._source_digest()
 
     assert digest() == cache_folder().name
     for path in Path(cache.__file__).parent.glob("*.py"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from numbers import Integral, Real
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -18,6 +19,8 @@ def real_tensor(argument: str, value: object, *, like: Tensor | None = None) -> 
     """`value` as a real floating tensor (dtype and device of `like`), all entries finite."""
     # Python numbers and lists would otherwise be read as float32.
     dtype = None if hasattr(value, "dtype") else torch.float64
+    if isinstance(value, np.ndarray):
+        value = np.asarray(value, order="C")  # torch takes no negative strides
     try:
         tensor = torch.as_tensor(value, dtype=dtype, device=None if like is None else like.device)
     except (TypeError, ValueError, RuntimeError) as error:
@@ -46,6 +49,11 @@ def count(argument: str, value: object, at_least: int = 1) -> int:
     if isinstance(value, bool) or not isinstance(value, Integral) or value < at_least:
         raise bad(argument, repr(value), f"an integer of at least {at_least}")
     return int(value)
+
+
+def keep(record: object, name: str, value: object) -> None:
+    """Set a field of a frozen dataclass to what a check made of it, so that equal records have equal reprs."""
+    object.__setattr__(record, name, value)
 
 
 def finite_number(argument: str, value: object, *, above: float = -math.inf) -> float:

@@ -55,6 +55,10 @@ def messages(agents: Sequence[AffineAgent], start: Tensor, turns: int) -> Tensor
         part = slice(first, first + rows)
         with np.errstate(over="ignore", invalid="ignore"):  # an exchange that diverges can be watched
             _fill(sent[part], start[part], [(*(x[part] for x in arrays), repeats) for *arrays, repeats in steps])
+            # Infinity times zero is not a number: a power may overflow where the messages never go.
+            lost = first + np.flatnonzero(~np.isfinite(sent[part, -1]).all(-1))
+            if lost.size:
+                sent[lost] = _turn_by_turn(start[lost], [(*(x[lost] for x in arrays), k) for *arrays, k in steps], turns)
 
     with ThreadPoolExecutor(threads) as pool:
         list(pool.map(fill, range(0, len(start), rows)))
@@ -96,6 +100,18 @@ def _fill(sent: np.ndarray, start: np.ndarray, steps: list[tuple]) -> None:
     # One round is left where their number is odd.
     np.matmul(last[:, whole:], replies[..., :width],
               out=written[:, 2 * whole * width:].reshape(pairs, count - whole, width))
+
+
+def _turn_by_turn(start: np.ndarray, steps: list[tuple], turns: int) -> np.ndarray:
+    """The messages of some pairs, each from the one before."""
+    messages = [start]
+    for _ in range(turns):
+        for s, eta, t, repeats in steps:
+            message = messages[-1]
+            for _ in range(repeats):
+                message = message + eta[:, None] * np.matmul(s, (t - message)[..., None])[..., 0]
+            messages.append(message)
+    return np.stack(messages, axis=1)
 
 
 def _turn(s: np.ndarray, eta: np.ndarray, t: np.ndarray, repeats: int) -> np.ndarray:

@@ -81,7 +81,8 @@ def query_attack_direction(victim: Callable[[Tensor], Tensor], target: Tensor) -
     target = _checks.real_tensor("target", target)
     moved = victim(target) - target
     norm = torch.linalg.vector_norm(moved, dim=-1, keepdim=True)
-    if (norm <= SILENT_REPLY * torch.linalg.vector_norm(target, dim=-1, keepdim=True).clamp_min(1)).any():
+    silent = max(SILENT_REPLY, 10 * torch.finfo(target.dtype).eps)
+    if (norm <= silent * torch.linalg.vector_norm(target, dim=-1, keepdim=True).clamp_min(1)).any():
         raise _checks.bad("victim", "unmoved by the target", "an agent whose reply differs from the query")
     return moved / norm
 

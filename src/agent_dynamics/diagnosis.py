@@ -95,7 +95,7 @@ def diagnose(trajectory: Trajectory, noise: float | None = None) -> Diagnosis:
     u, w = messages[..., 0::2, :], messages[..., 1::2, :]
     turns, d = w.shape[-2:]
     fits = _Fit(u[..., :-1, :], w), _Fit(w, u[..., 1:, :])
-    rounding = PRECISION * messages.abs().amax((-2, -1))
+    rounding = max(PRECISION, 45 * torch.finfo(messages.dtype).eps) * messages.abs().amax((-2, -1))
     if noise is not None:
         if _checks.finite_number("noise", noise) < 0:
             raise _checks.bad("noise", noise, "at least 0")
@@ -204,7 +204,7 @@ class _Fit:
         d = self.replies.shape[-1]
         offset = self.mean_out - apply(self.matrix, self.mean_in)
         moves = torch.eye(d, dtype=offset.dtype, device=offset.device) - self.matrix
-        solve = torch.linalg.pinv(moves, atol=BLIND)
+        solve = torch.linalg.pinv(moves, atol=max(BLIND, 45 * torch.finfo(moves.dtype).eps))
         target = apply(solve, offset)
         error = matrix_norm(solve, 2) * self.error(target - self.mean_in)
         known = (self.rank == d) & (error <= RESOLUTION * vector_norm(target, dim=-1))

@@ -74,14 +74,16 @@ def equilibrium(agent_w: AffineAgent, agent_u: AffineAgent, start: Tensor | None
     kept, nullity, rate = _round(A, B)
     identity = torch.eye(d, dtype=A.dtype, device=A.device)
     offset = apply(A, b) + a
-    drift = apply(kept, offset).abs().max().item()
-    if drift > LEFT_ALONE * offset.abs().max().clamp_min(1).item():
-        raise _checks.bad("agents", f"a pair that drifts by {drift:.2g} a round in its shared kernel",
+    drift = apply(kept, offset).abs().amax(-1)
+    if (drift > LEFT_ALONE * offset.abs().amax(-1).clamp_min(1)).any():
+        raise _checks.bad("agents", f"a pair that drifts by {drift.max().item():.2g} a round in its shared kernel",
                           "a pair whose turns leave the part in their shared kernel alone")
     moving = _solve(identity - A @ B + kept, offset - apply(kept, offset))
     w = moving + apply(kept, start)
     u = apply(B, w) + b
-    return Equilibrium(w, u, w - agent_w.target, u - agent_u.target, rate, nullity)
+    error_w, error_u = w - agent_w.target, u - agent_u.target
+    batch = w.shape[:-1]  # the targets' dimensions too, of which rate and kernel know nothing
+    return Equilibrium(w, u, error_w, error_u, rate.expand(batch), nullity.expand(batch))
 
 
 @dataclass(frozen=True, eq=False)
@@ -208,7 +210,7 @@ def small_step_limit(prompt_w: Prompt, prompt_u: Prompt) -> Tensor:
     s_w, s_u = prompt_w.covariance, prompt_u.covariance
     _checks.broadcast_shapes(prompt_w=prompt_w.gram.shape[:-2], prompt_u=prompt_u.gram.shape[:-2])
     eigenvalues = torch.linalg.eigvalsh(s_w + s_u)
-    if (eigenvalues[..., 0] <= KERNEL_TOLERANCE * eigenvalues[..., -1]).any():
+    if (eigenvalues[..., 0] <= negligible(s_w) * eigenvalues[..., -1]).any():
         raise _checks.bad("prompts", "a pair whose kernels meet", "a pair with S_W + S_U positive definite")
     return _solve(s_w + s_u, apply(s_w, prompt_w.target) + apply(s_u, prompt_u.target))
 
@@ -386,6 +388,11 @@ def rounding(matrix: Tensor) -> float:
     return 10 * matrix.shape[-1] * torch.finfo(matrix.dtype).eps
 
 
+def negligible(matrix: Tensor) -> float:
+    """What counts as zero beside the largest eigenvalue or singular value of matrices (..., d, d)."""
+    return max(KERNEL_TOLERANCE, rounding(matrix))
+
+
 def _solve(matrix: Tensor, vector: Tensor) -> Tensor:
     # Without the extra dimension torch could read a batch of vectors as one matrix.
     return torch.linalg.solve(matrix, vector.unsqueeze(-1)).squeeze(-1)
@@ -411,13 +418,17 @@ def _maps(agents: Sequence[AffineAgent]) -> list[tuple[Tensor, Tensor]]:
     dimensions = {b.shape[-1] for _, b in maps}
     if len(dimensions) > 1:
         raise _checks.bad("agents", f"of dimensions {sorted(dimensions)}", "of one dimension")
-    batch = _checks.broadcast_shapes(**{f"agent {i}": A.shape[:-2] for i, (A, _) in enumerate(maps)})
-    return [(A.expand(*batch, *A.shape[-2:]), b.expand(*batch, b.shape[-1])) for A, b in maps]
+    dtypes = {b.dtype for _, b in maps}
+    if len(dtypes) > 1:
+        raise _checks.bad("agents", f"of {' and '.join(sorted(map(str, dtypes)))}", "of one dtype")
+    shape = _checks.broadcast_shapes(**{f"agent {i}": A.shape[:-2] for i, (A, _) in enumerate(maps)})
+    batch = _checks.broadcast_shapes(**{f"agent {i}": b.shape[:-1] for i, (_, b) in enumerate(maps)})
+    return [(A.expand(*shape, *A.shape[-2:]), b.expand(*batch, b.shape[-1])) for A, b in maps]
 
 
 def _limits(agents: Sequence[AffineAgent], messages: list[Tensor], rate: Tensor) -> Limits:
     errors = [message - agent.target for message, agent in zip(messages, agents, strict=True)]
-    return Limits(torch.stack(messages, dim=-2), torch.stack(errors, dim=-2), rate)
+    return Limits(torch.stack(messages, dim=-2), torch.stack(errors, dim=-2), rate.expand(messages[0].shape[:-1]))
 
 
 def _fixed_point(matrix: Tensor, offset: Tensor) -> tuple[Tensor, Tensor]:
@@ -429,7 +440,7 @@ def _fixed_point(matrix: Tensor, offset: Tensor) -> tuple[Tensor, Tensor]:
 def _contraction(matrix: Tensor) -> Tensor:
     rate = torch.linalg.eigvals(matrix).abs().amax(-1)
     # An eigenvalue 1, of a shared kernel, comes out of rounding on either side.
-    if not (rate < 1 - max(KERNEL_TOLERANCE, rounding(matrix))).all():
+    if not (rate < 1 - negligible(matrix)).all():
         raise _checks.bad("agents", f"a round with spectral radius {rate.max().item():.6g}",
                           "a round with spectral radius below 1")
     return rate
@@ -451,9 +462,9 @@ def _round(A: Tensor, B: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         ValueError: a round that does not converge off the shared kernel.
     """
     kept, nullity = _shared_kernel(A, B)
-    leak = max((kept @ M - kept).abs().max().item() for M in (A, B))
-    if leak > LEFT_ALONE:
-        raise _checks.bad("agents", f"a pair that feeds its shared kernel by {leak:.2g}",
+    leak = torch.maximum(*((kept @ M - kept).abs() for M in (A, B)))
+    if (leak > LEFT_ALONE).any():
+        raise _checks.bad("agents", f"a pair that feeds its shared kernel by {leak.max().item():.2g}",
                           "a pair whose turns leave the part in their shared kernel alone")
     # A and B are the identity on the shared kernel, so A B - kept is A B off it and zero on it.
     rate = torch.linalg.eigvals(A @ B - kept).abs().amax(-1)

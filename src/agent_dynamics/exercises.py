@@ -134,11 +134,14 @@ def _measured(answer: object, measure: Callable) -> np.ndarray:
     except Exception as error:  # whatever the reader's code raises, they are told, in one line
         raise _Wrong(f"It stops with {type(error).__name__}: {str(error).partition(chr(10))[0]}") from error
     if isinstance(value, torch.Tensor):
-        value = value.detach().cpu().numpy()
+        value = value.detach().cpu()
+        value = value.double() if value.is_floating_point() else value  # NumPy knows no bfloat16
     try:
         array = np.asarray(value)
     except (ValueError, RuntimeError) as error:
         raise _Wrong(f"It is {type(value).__name__} of uneven parts, and must be numbers") from error
+    except Exception as error:
+        raise _Wrong(f"It is {type(value).__name__}, and must be numbers") from error
     if array.dtype == object and any(part is ... for part in array.flat):
         raise _Unanswered
     if array.dtype.kind not in "biuf":

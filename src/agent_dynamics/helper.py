@@ -17,7 +17,7 @@ from torch import Tensor
 from . import _checks
 from ._linear import apply
 from .agents import AffineAgent
-from .equilibrium import KERNEL_TOLERANCE, rounding
+from .equilibrium import negligible, rounding
 from .losses import shortened
 from .prompts import Prompt
 
@@ -35,7 +35,7 @@ class _Helper:
         self.target = self._inputs.new_zeros(self._inputs.shape[-1:])
         linear, _ = actor(Prompt(self._inputs, self.target)).affine()
         self._identity = torch.eye(linear.shape[-1], dtype=linear.dtype, device=linear.device)
-        self._steer = torch.linalg.pinv(self._identity - linear, rtol=KERNEL_TOLERANCE, atol=rounding(linear))
+        self._steer = torch.linalg.pinv(self._identity - linear, rtol=negligible(linear), atol=rounding(linear))
 
     def __call__(self, message: Tensor) -> Tensor:
         """The reply to the main agent's message, both of shape (..., d)."""
@@ -77,7 +77,7 @@ class NewtonHelper(_Helper):
 
     def _wanted(self, message: Tensor) -> Tensor:
         curvature = self._hessian(message) + self.damping * self._identity
-        inverse = torch.linalg.pinv(curvature, rtol=KERNEL_TOLERANCE, hermitian=True)
+        inverse = torch.linalg.pinv(curvature, rtol=negligible(curvature), hermitian=True)
         return message - apply(inverse, self._gradient(message))
 
 

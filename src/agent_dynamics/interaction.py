@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -25,7 +26,7 @@ class Protocol:
         digits: decimals that every message sent is rounded to, after the noise; None where it is not.
 
     Raises:
-        ValueError: fewer than one step, negative noise, fewer than 0 digits.
+        ValueError: fewer than one step, negative noise, digits not between 0 and 15.
     """
 
     steps: int | tuple[int, ...] = 1
@@ -39,7 +40,8 @@ class Protocol:
         if _checks.finite_number("noise", self.noise) < 0:
             raise _checks.bad("noise", self.noise, "at least 0")
         if self.digits is not None:
-            _checks.count("digits", self.digits, 0)
+            if _checks.count("digits", self.digits, 0) > 15:  # a float64 near 1 has no more
+                raise _checks.bad("digits", self.digits, "at most 15")
 
     def players(self, agents: Sequence[AffineAgent]) -> list[AffineAgent]:
         """The agents with their inner steps, as the closed forms of `equilibrium` need them.
@@ -129,6 +131,10 @@ def interact(
     message = _start(players, start)
     messages, targets = [message], tuple(player.target for player in players)
     turns = _checks.count("turns", turns)
+    if protocol.noise:  # or the pairs of a batch would share what the start and the first agents have in common
+        message = message.expand(*_checks.broadcast_shapes(start=message.shape[:-1], targets=torch.broadcast_shapes(
+            *(target.shape[:-1] for target in targets))), message.shape[-1])
+        messages = [message]
     if agents is not draw and protocol.alternates and _doubling.applies(players, message):
         return Trajectory(_doubling.messages(players, message, turns), targets)
     for turn in range(turns):
@@ -156,7 +162,7 @@ def settle(
         agents: one or more, as in `interact`.
         start: the first message, shape (..., d).
         tolerance: the relative movement that counts as none.
-        turns: the most rounds.
+        turns: the most rounds; they are played by hundreds.
 
     Returns:
         The last message of each agent, each of shape (..., d).
@@ -166,8 +172,9 @@ def settle(
         RuntimeError: messages that still move after `turns` rounds, or that are no longer finite.
     """
     message = _start(agents, start)
-    turns = _checks.count("turns", turns)
-    for _ in range(0, turns, ROUNDS_A_CHECK):
+    tolerance = _checks.finite_number("tolerance", tolerance, above=0)
+    checks = math.ceil(_checks.count("turns", turns) / ROUNDS_A_CHECK)
+    for _ in range(checks):
         before = message
         for _ in range(ROUNDS_A_CHECK):
             last = []
@@ -179,7 +186,7 @@ def settle(
         moved = (message - before).abs().amax(-1)  # squares, as in the Euclidean norm, could overflow
         if (moved <= tolerance * message.abs().amax(-1).clamp_min(1)).all():
             return last
-    raise RuntimeError(f"the exchange still moves by {moved.max().item():.2g} after {turns} turns")
+    raise RuntimeError(f"the exchange still moves by {moved.max().item():.2g} after {checks * ROUNDS_A_CHECK} turns")
 
 
 def _start(agents: Sequence[AffineAgent], start: Tensor) -> Tensor:
@@ -191,5 +198,7 @@ def _start(agents: Sequence[AffineAgent], start: Tensor) -> Tensor:
         if agent.target.shape[-1] != first.shape[-1]:
             raise _checks.bad("agents", f"of dimensions {first.shape[-1]} and {agent.target.shape[-1]}",
                               "of one dimension")
+    targets = {f"agent {i}'s target": agent.target.shape[:-1] for i, agent in enumerate(agents)}
+    _checks.broadcast_shapes(start=start.shape[:-1], **targets)
     return start
 

@@ -25,6 +25,7 @@ from itertools import chain
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import httpx2
 import openai
 import torch
 from torch import Tensor
@@ -40,6 +41,7 @@ SEED = 11               # of the pairs
 ATTEMPTS = 5            # a turn, the first one included
 LONGEST_WAIT = 60.0     # seconds between two attempts, whatever the endpoint asks for
 ANSWER_TOKENS = 4_000   # the most that one answer may take, a model's reasoning included
+BEGIN = b'{"turn": "'   # of every line of a transcript
 SHORT_ANSWER = 30       # tokens of an answer without reasoning, about
 UNUSABLE = ("refused", "cut-off", "malformed", "wrong-length", "not-finite")  # what a model said, and no weights
 DIMENSION, EXAMPLES = 3, 6
@@ -72,14 +74,15 @@ class _Stopped(Exception):
 class Transcript:
     """Every attempt of an experiment, one JSON object a line, and the budget that they share.
 
-    A last line that a kill cut short is dropped. Safe to use from several threads.
+    Reading changes nothing in the file. A last line that a kill cut short is passed over, and the next attempt
+    takes its place. Safe to use from several threads.
 
     Args:
-        path: the file; it is made where it does not exist.
+        path: the file; the first attempt makes it where it does not exist.
         budget: the most tokens, those in the file included.
 
     Raises:
-        ValueError: a line other than the last that is no JSON object, a budget below 1.
+        ValueError: a line that is no attempt, a budget below 1.
     """
 
     def __init__(self, path: str | Path, budget: int = 3_000_000) -> None:
@@ -88,17 +91,20 @@ class Transcript:
         self.answered_by: set[str] = set()  # the names that the endpoint gave with its answers
         self.tokens_in = self.tokens_out = self._reserved = 0
         self._lock = threading.Lock()
+        self._cut: int | None = None  # where a line begins that a kill cut short
+        self._lead = ""               # what the next line needs before it
         if self.path.exists():
             text = self.path.read_bytes()
-            whole = text[:text.rfind(b"\n") + 1]
-            if whole != text:
-                os.truncate(self.path, len(whole))
-            for number, line in enumerate(whole.splitlines(), start=1):
+            for number, line in enumerate(text.splitlines(keepends=True), start=1):
                 try:
                     self._enter(json.loads(line))
+                    self._lead = "" if line.endswith(b"\n") else "\n"
                 except (ValueError, TypeError, KeyError) as error:
-                    raise _checks.bad("path", f"{path}, whose line {number} is no attempt",
-                                      "a transcript") from error
+                    begun = isinstance(error, json.JSONDecodeError) and (BEGIN.startswith(line) or line.startswith(BEGIN))
+                    if line.endswith(b"\n") or not begun:
+                        raise _checks.bad("path", f"{path}, whose line {number} is no attempt",
+                                          "a transcript") from error
+                    self._cut = len(text) - len(line)
 
     def _enter(self, entry: dict) -> None:
         self.attempts.setdefault(entry["turn"], []).append(entry)
@@ -125,10 +131,13 @@ class Transcript:
         with self._lock:
             self._reserved -= reserved
             self.path.parent.mkdir(parents=True, exist_ok=True)
+            if self._cut is not None:
+                os.truncate(self.path, self._cut)
             with self.path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(entry) + "\n")
+                file.write(self._lead + json.dumps(entry) + "\n")
                 file.flush()
                 os.fsync(file.fileno())
+            self._cut, self._lead = None, ""
             self._enter(entry)
 
     def entries(self) -> list[dict]:
@@ -307,6 +316,8 @@ class LanguageModelAgent:
             kind, text = "timeout", str(error)
         except openai.APIConnectionError as error:
             kind, text = "connection", f"{error} {error.__cause__ or ''}"
+            if isinstance(error.__cause__, httpx2.ConnectError):  # nobody was asked
+                tokens = [0, 0]
         except (openai.OpenAIError, ValueError, TypeError, IndexError, AttributeError) as error:
             kind, text = "server-error", f"no chat completion: {type(error).__name__}: {error}"
         text, answered_by = ((part or "").replace(self.client.api_key, "[key]") for part in (text, answered_by))

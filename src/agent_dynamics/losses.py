@@ -93,6 +93,7 @@ class _Loss:
         Raises:
             ValueError: an objective without a unique minimiser of positive curvature, such as a logistic one
                 whose labels a plane separates, or inputs that do not span all directions.
+            RuntimeError: one that the steps did not reach.
         """
         n, d = self.inputs.shape[-2:]
         batch = torch.broadcast_shapes(self.inputs.shape[:-2], self.labels.shape[:-1])
@@ -101,20 +102,27 @@ class _Loss:
         eps = torch.finfo(v.dtype).eps
         scale = torch.linalg.matrix_norm(self.inputs, 2) / math.sqrt(n)
         labels = vector_norm(self.labels, dim=-1) / math.sqrt(n)
+        reached = False
         for _ in range(NEWTON_STEPS):
             gradient = self.gradient(v)
             size = vector_norm(gradient, dim=-1)
             rounding = 16 * eps * scale * (scale * vector_norm(v, dim=-1) + labels)
-            if (size <= rounding).all():
+            reached = bool((size <= rounding).all())
+            if reached:
                 break
-            # Damping by the gradient's size needs no curvature far away and vanishes at the minimum.
-            curvature = self.hessian(v) + (size + eps * scale.square())[..., None, None] * identity
+            # Damping by the gradient's size needs no curvature far away and vanishes at the minimum. Times the scale of
+            # the inputs it has the unit of a curvature.
+            curvature = self.hessian(v) + (size * scale + eps * scale.square())[..., None, None] * identity
             step = -torch.linalg.solve(curvature, gradient.unsqueeze(-1)).squeeze(-1)
-            v = v + shortened(self.loss, v, gradient, step)
+            # Close to the minimum the loss changes by less than its rounding, and the gradient alone says how it goes.
+            halves = vector_norm(self.gradient(v + step), dim=-1) <= size / 2
+            v = v + torch.where(halves.unsqueeze(-1), step, shortened(self.loss, v, gradient, step))
         lowest = torch.linalg.eigvalsh(self.hessian(v))[..., 0] / scale.square()
         if not (lowest > FLAT).all():
             raise _checks.bad("inputs and labels", f"an objective that is flat (relative curvature "
                               f"{lowest.min().item():.2g}) where it is least", "one with a unique minimiser")
+        if not reached:
+            raise RuntimeError(f"no minimiser after {NEWTON_STEPS} Newton steps: the gradient is {size.max().item():.2g}")
         return v
 
     def local_prompt(self) -> Prompt:
@@ -222,12 +230,13 @@ class ObjectiveAgent:
         step_size: eta, positive; a float, or a tensor of the objective's leading shape.
 
     Raises:
-        ValueError: a step size that is not positive and finite.
+        ValueError: a step size that is not positive and finite or does not fit the objective's batch.
     """
 
     def __init__(self, objective: _Loss, step_size: float | Tensor) -> None:
         self.objective = objective
         self.step_size = _checks.positive("step_size", step_size, like=objective.inputs)
+        _checks.broadcast_shapes(objective=objective.inputs.shape[:-2], step_size=self.step_size.shape)
 
     @property
     def target(self) -> Tensor:
@@ -236,6 +245,7 @@ class ObjectiveAgent:
 
     def __call__(self, message: Tensor) -> Tensor:
         """The message after one gradient step, shape (..., d)."""
+        message = _checks.message("message", message, like=self.objective.inputs)
         return message - self.step_size.unsqueeze(-1) * self.objective.gradient(message)
 
     def linearised(self) -> GradientAgent:

@@ -41,8 +41,8 @@ class Prompt:
         target = _checks.real_tensor("target", self.target, like=inputs)
         _checks.last_dimension("target", target, inputs.shape[-1])
         _checks.broadcast_shapes(inputs=inputs.shape[:-2], target=target.shape[:-1])
-        object.__setattr__(self, "inputs", inputs)
-        object.__setattr__(self, "target", target)
+        _checks.keep(self, "inputs", inputs)
+        _checks.keep(self, "target", target)
 
     @property
     def dimension(self) -> int:

@@ -142,7 +142,7 @@ class SoftmaxAgent:
         prompt: the agent's own prompt, of the transformer's dimension and number of examples.
 
     Raises:
-        ValueError: a prompt of another dimension or number of examples.
+        ValueError: a prompt of another dimension, number of examples or dtype.
     """
 
     def __init__(self, model: SoftmaxTransformer, prompt: Prompt) -> None:
@@ -150,6 +150,9 @@ class SoftmaxAgent:
         if (prompt.examples, prompt.dimension) != expected:
             raise _checks.bad("prompt", f"of {prompt.examples} examples in dimension {prompt.dimension}",
                               f"of the transformer's {expected[0]} examples in dimension {expected[1]}")
+        dtype = next(model.parameters()).dtype
+        if prompt.inputs.dtype != dtype:
+            raise _checks.bad("prompt", f"of {prompt.inputs.dtype}", f"of the transformer's {dtype}")
         self.model = model
         self.prompt = prompt
 

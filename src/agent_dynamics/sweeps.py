@@ -22,6 +22,7 @@ from tqdm import tqdm
 from . import _checks
 from ._linear import apply
 from .agents import AffineAgent, GradientAgent
+from .cache import written_whole
 from .equilibrium import equilibrium
 from .lsa import LSAAgent
 from .prompts import prompt_with_covariance, random_covariance, target_pair, turned_covariance
@@ -46,14 +47,17 @@ def run_sweep(
     a file are not measured again: give another folder when the function has changed.
 
     Args:
-        function: measures one cell; defined in a module that the workers can import too.
+        function: measures one cell; has a name, by which its results are found again, and is defined in a module that
+            the workers can import too.
         cells: frozen dataclasses, all different.
         folder: where the files go.
 
     Raises:
-        ValueError: no cells, cells that are no frozen dataclasses, two equal cells.
+        ValueError: a function without a name, no cells, cells that are no frozen dataclasses, two equal cells.
         Exception: what the function raised; the cells finished before are kept.
     """
+    if getattr(function, "__name__", "<lambda>") == "<lambda>":
+        raise _checks.bad("function", repr(function), "a function with a name")
     if not cells:
         raise _checks.bad("cells", "empty", "at least one cell")
     for cell in cells:
@@ -69,9 +73,8 @@ def run_sweep(
     results = _on_cluster(function, missing, address) if address else _here(function, missing)
     with tqdm(total=len(cells), initial=len(cells) - len(missing), unit="cell", desc=function.__name__) as bar:
         for cell, result in results:
-            partial = paths[cell].with_suffix(f".{os.getpid()}.part")
-            result.to_parquet(partial)
-            os.replace(partial, paths[cell])  # a file is whole or not there
+            with written_whole(paths[cell]) as partial:
+                result.to_parquet(partial)
             bar.update()
     return pd.concat(map(pd.read_parquet, paths.values()), ignore_index=True)
 
@@ -132,9 +135,13 @@ class PairCell:
 
     def __post_init__(self) -> None:
         d = self.layer.dimension
-        _checks.count("pairs", self.pairs)
-        _checks.count("seed", self.seed, 0)
-        if 2 * _checks.count("rank", self.rank) < d or self.rank > d:
+        for name, least in (("pairs", 1), ("seed", 0), ("rank", 1)):
+            _checks.keep(self, name, _checks.count(name, getattr(self, name), least))
+        for name in ("condition_number", "orientation"):
+            _checks.keep(self, name, _checks.finite_number(name, getattr(self, name)))
+        if self.condition_number < 1:
+            raise _checks.bad("condition_number", self.condition_number, "at least 1")
+        if 2 * self.rank < d or self.rank > d:
             raise _checks.bad("rank", self.rank, f"between half the dimension {d} and the dimension")
         if not 0 <= self.orientation <= math.pi / 2:
             raise _checks.bad("orientation", self.orientation, "between 0 and pi / 2")

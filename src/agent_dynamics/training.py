@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -22,7 +21,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from . import _checks
-from .cache import cache_folder
+from .cache import cache_folder, written_whole
 from .lsa import LinearSelfAttention, LSAAgent
 from .prompts import Prompt, random_covariance
 
@@ -69,14 +68,15 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         for name in ("dimension", "examples", "batch_size", "steps", "evaluate_every"):
-            _checks.count(name, getattr(self, name))
+            _checks.keep(self, name, _checks.count(name, getattr(self, name)))
         for name in ("seed", "context"):
-            _checks.count(name, getattr(self, name), 0)
+            _checks.keep(self, name, _checks.count(name, getattr(self, name), 0))
         for name in ("step_size", "value_scale", "query_scale", "learning_rate", "tolerance"):
-            _checks.finite_number(name, getattr(self, name), above=0)
+            _checks.keep(self, name, _checks.finite_number(name, getattr(self, name), above=0))
+        _checks.keep(self, "condition_number", _checks.finite_number("condition_number", self.condition_number))
         if self.examples < self.dimension:
             raise _checks.bad("examples", self.examples, f"at least the dimension {self.dimension}")
-        if _checks.finite_number("condition_number", self.condition_number) < 1:
+        if self.condition_number < 1:
             raise _checks.bad("condition_number", self.condition_number, "at least 1")
         if self.dimension == 1 and self.condition_number != 1:
             raise _checks.bad("condition_number", self.condition_number, "1 where the dimension is 1")
@@ -288,10 +288,8 @@ def _write(path: Path, run: _Run, config: TrainingConfig) -> None:
             tensors |= {f"optimizer.{index}.{name}": value for name, value in state.items()}
     metadata = {"config": json.dumps(asdict(config)), "step": str(run.step)}
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Renamed when whole: a kill leaves the old file. Two processes that train the same layer use two names.
-    partial = path.with_name(f"{path.name}.{os.getpid()}.part")
-    safetensors.torch.save_file(tensors, partial, metadata=metadata)
-    os.replace(partial, path)
+    with written_whole(path) as partial:
+        safetensors.torch.save_file(tensors, partial, metadata=metadata)
 
 
 def _read(path: Path, device: str | torch.device = "cpu") -> tuple[_Run, TrainingConfig]:
@@ -304,7 +302,7 @@ def _read(path: Path, device: str | torch.device = "cpu") -> tuple[_Run, Trainin
         config = TrainingConfig(**json.loads(metadata["config"]))
         model = LinearSelfAttention(config.dimension)
         model.load_state_dict({name: tensors[name] for name in ("value", "query")})
-    except (safetensors.SafetensorError, KeyError, TypeError, RuntimeError) as error:
+    except (safetensors.SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise _checks.bad("path", f"{path}, which holds no trained LSA layer ({error})",
                           "a file that TrainedLSA.save or train_lsa wrote") from error
     model.to(device)  # before the optimizer, which goes where its parameters are
