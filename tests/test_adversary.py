@@ -181,6 +181,15 @@ def attack(direction=ONE, step_size=ETA, n=2, elsewhere=1.0):
     return attack_prompt(direction, step_size, ONE, n, elsewhere=elsewhere, generator=generator(0))
 
 
+def test_a_blind_victims_rounding_is_no_reply_in_single_precision_either():
+    for seed in range(20):
+        inputs, target, gap = normal(3, 6, seed=seed), normal(6, seed=seed + 1), normal(6, seed=seed + 2)
+        blind_to = gap - torch.linalg.pinv(inputs) @ inputs @ gap
+        victim = GradientAgent(Prompt(inputs.float(), target.float()), 0.1)
+        with pytest.raises(ValueError, match="victim was unmoved by the target"):
+            query_attack_direction(victim, (target + blind_to).float())
+
+
 @pytest.mark.parametrize(("call", "message"), [
     (lambda: attack(direction=0 * ONE), "direction was zero or a number; it must be a vector other than zero"),
     (lambda: attack(direction=math.nan * ONE), "direction was not finite"),

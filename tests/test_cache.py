@@ -1,9 +1,11 @@
-"""The cache: where it lies, and that it is another one when the package's source is."""
+"""The cache: where it lies, that it is another one when the package's source is, and files that are whole or not there."""
 
 from pathlib import Path
 
+import pytest
+
 from agent_dynamics import cache
-from agent_dynamics.cache import cache_folder
+from agent_dynamics.cache import cache_folder, written_whole
 
 
 def test_the_cache_lies_where_the_environment_says_or_in_the_working_directory(monkeypatch, tmp_path):
@@ -27,3 +29,16 @@ def test_another_source_has_another_cache(monkeypatch, tmp_path):
     with (tmp_path / "training.py").open("a") as file:
         file.write("# changed\n")
     assert digest() != cache_folder().name
+
+
+def test_a_file_is_whole_or_not_there_whoever_else_writes_it(tmp_path):
+    path = tmp_path / "file"
+    with written_whole(path) as first, written_whole(path) as second:
+        first.write_text("first")
+        second.write_text("second")
+        assert not path.exists()
+    assert path.read_text() == "first"
+    with pytest.raises(KeyboardInterrupt), written_whole(path) as partial:
+        partial.write_text("half")
+        raise KeyboardInterrupt
+    assert path.read_text() == "first"

@@ -12,7 +12,7 @@ from agent_dynamics.agents import GradientAgent
 from agent_dynamics.diagnosis import LABELS, diagnose
 from agent_dynamics.equilibrium import equilibrium
 from agent_dynamics.interaction import Trajectory, interact
-from agent_dynamics.prompts import prompt_with_covariance, random_covariance, target_pair
+from agent_dynamics.prompts import Prompt, prompt_with_covariance, random_covariance, target_pair
 
 D, ETA, PAIRS = 4, 0.4, 40
 CLASSES = [label for label in LABELS if label != "undetermined"]
@@ -88,6 +88,13 @@ class NoisyChannel:
 def test_each_signature_is_told_from_exact_messages(label, noise):
     trajectory = interact(pair(label), normal(PAIRS, D, seed=9), turns=100)
     assert (diagnose(trajectory, noise).label == label).all()
+
+
+@pytest.mark.parametrize("label", CLASSES)
+def test_single_precision_gives_no_wrong_label(label):
+    single = [GradientAgent(Prompt(x.prompt.inputs.float(), x.target.float()), ETA) for x in pair(label)]
+    found = diagnose(interact(single, normal(PAIRS, D, seed=9).float(), turns=60), 0.0).label
+    assert np.isin(found, [label, "undetermined"]).all()
 
 
 @pytest.mark.parametrize("known", [True, False])

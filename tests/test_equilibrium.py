@@ -376,6 +376,24 @@ def test_one_geometry_serves_a_batch_of_targets_steps_and_starts():
     torch.testing.assert_close(small_step_limit(*prompts), torch.stack(singles), rtol=1e-12, atol=1e-13)
 
 
+def test_a_batch_of_targets_has_as_many_rates_and_an_empty_batch_none():
+    random = torch.Generator().manual_seed(0)
+    inputs = normal(random, 8, 3)
+    for batch in ((5,), (2, 5), (0,)):
+        pair = [GradientAgent(Prompt(inputs, normal(random, *batch, 3)), 0.1) for _ in range(2)]
+        limit = equilibrium(*pair)
+        assert limit.w.shape == (*batch, 3) and limit.rate.shape == limit.shared_kernel.shape == batch
+        assert (limit.rate == equilibrium(*(GradientAgent(Prompt(inputs, torch.zeros(3)), 0.1),) * 2).rate).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_no_small_step_limit_is_made_of_rounding(dtype):
+    for seed in range(20):
+        random = torch.Generator().manual_seed(seed)
+        with pytest.raises(ValueError, match="prompts was a pair whose kernels meet"):
+            small_step_limit(*(Prompt(normal(random, 2, 6).to(dtype), normal(random, 6).to(dtype)) for _ in range(2)))
+
+
 def test_lsa_agents_of_the_construction_settle_where_gradient_agents_do():
     random = torch.Generator().manual_seed(0)
     agents = [random_agent(random, 4, eta_lambda=0.8) for _ in range(2)]

@@ -292,10 +292,24 @@ def test_bad_agents_are_named(closed_form):
     for agents, message in [([], "agents was empty; it must be at least one agent"),
                             ([draw(random, 2), draw(random, 3)], r"agents was of dimensions \[2, 3\]"),
                             ([draw(random, 2, shape=(2,)), draw(random, 2)], "agent 0 and agent 1 was"),
+                            ([GradientAgent(Prompt(torch.eye(2), torch.zeros(2)), 0.5), draw(random, 2)],
+                             "agents was of torch.float32 and torch.float64; it must be of one dtype"),
                             ([draw(random, 2, product=5.0)] * 2, "round with spectral radius .* below 1"),
                             ([blind, blind], "round with spectral radius 1; .* below 1")]:
         with pytest.raises(ValueError, match=message):
             closed_form(agents)
+
+
+def test_one_geometry_serves_a_batch_of_targets():
+    random = torch.Generator().manual_seed(0)
+    inputs = normal(random, 8, 3)
+    many, one = (GradientAgent(Prompt(inputs, normal(random, *shape, 3)), 0.1) for shape in ((5,), ()))
+    for closed_form, protocol in ((ring_equilibrium, Protocol()), (simultaneous_equilibrium, Protocol(simultaneous=True))):
+        limits = closed_form([many, one])
+        run = interact([many, one], torch.zeros(3), 500, protocol)
+        close(limits.messages, run.messages[:, -2:])
+        assert limits.rate.shape == (5,) and limits.errors.shape == (5, 2, 3)
+    assert stationary_covariance([many, one], 1.0).shape == (2, 3, 3)
 
 
 def test_bad_numbers_are_named():

@@ -32,12 +32,17 @@ def verdict(shown: list[dict], answer: object, expected: object = (1.0, 2.0), **
 
 @pytest.mark.parametrize("answer", [
     [1.0, 2.0], (1, 2), np.array([1.0, 2.0009]), torch.tensor([1.0, 2.0], requires_grad=True),
-    [torch.tensor(1.0), torch.tensor(2.0)],
+    [torch.tensor(1.0), torch.tensor(2.0)], torch.tensor([1.0, 2.0], dtype=torch.bfloat16),
 ], ids=str)
 def test_answer_within_the_tolerance_is_right_and_no_hint_is_given(shown, answer):
     kind, said = verdict(shown, answer)
     assert kind == "right"
     assert SOME.hint not in said
+
+
+class NoArray:
+    def __array__(self, *arguments, **named):
+        raise TypeError("not an array")
 
 
 @pytest.mark.parametrize("answer, reason", [
@@ -49,6 +54,7 @@ def test_answer_within_the_tolerance_is_right_and_no_hint_is_given(shown, answer
     ("one", "is str, and must be real numbers"),
     ([1j, 2.0], "must be real numbers"),
     ({"a": 1}, "is dict, and must be real numbers"),
+    (NoArray(), "is NoArray, and must be numbers"),
 ], ids=str)
 def test_wrong_answer_is_told_why_and_given_the_hint(shown, answer, reason):
     kind, said = verdict(shown, answer)

@@ -171,6 +171,15 @@ def test_batches_broadcast_and_each_element_has_a_helper_of_its_own():
             torch.testing.assert_close(trajectory.messages[i, j], alone.messages, rtol=0, atol=1e-9)
 
 
+def test_a_newton_helper_leaves_alone_what_the_main_agent_does_not_see_in_single_precision_too():
+    for seed in range(10):
+        seen = Prompt(normal(2, 5, seed=seed).float(), normal(5, seed=seed + 1).float())
+        helper = NewtonHelper(normal(8, 5, seed=seed + 2).float(), gradient_actor, seen.gradient, lambda w: seen.covariance)
+        message = normal(5, seed=seed + 3).float()
+        expected = message + torch.linalg.pinv(seen.inputs) @ seen.inputs @ (seen.target - message)
+        torch.testing.assert_close(helper(message), expected, rtol=0, atol=1e-3)
+
+
 @pytest.mark.parametrize(("call", "message"), [
     (lambda: AndersonHelper(torch.full((3, 2), math.nan), gradient_actor), "inputs was not finite"),
     (lambda: AndersonHelper(torch.ones(2), gradient_actor), r"inputs was of shape \(2,\)"),

@@ -67,7 +67,9 @@ def test_settle_refuses_an_exchange_that_diverges_or_is_cut_short():
     with pytest.raises(RuntimeError, match="the exchange diverged"):
         settle([agent(0, step_size=50.0), agent(1)], normal(3, seed=9))
     with pytest.raises(RuntimeError, match="still moves by .* after 100 turns"):
-        settle([agent(0, step_size=1e-3), agent(1, step_size=1e-3)], normal(3, seed=9), turns=100)
+        settle([agent(0, step_size=1e-3), agent(1, step_size=1e-3)], normal(3, seed=9), turns=99)
+    with pytest.raises(ValueError, match="tolerance was nan; it must be a finite number"):
+        settle([agent(0)], normal(3, seed=9), tolerance=math.nan)
 
 
 @pytest.mark.parametrize("exchange", [lambda a, s, t: interact(a, s, t), lambda a, s, t: settle(a, s, turns=t)])
@@ -77,6 +79,8 @@ def test_settle_refuses_an_exchange_that_diverges_or_is_cut_short():
     ([agent(0)], torch.full((3,), math.nan), 1, "start was not finite"),
     ([agent(0), agent(1, d=2)], torch.zeros(3), 1, "agents was of dimensions 3 and 2; .* of one dimension"),
     ([agent(0)], torch.zeros(3), 0, "turns was 0; it must be an integer of at least 1"),
+    ([agent(0, 3), agent(1, 4)], torch.zeros(3), 1, r"start and agent 0's target and agent 1's target was .*\(3,\), \(4,\)"),
+    ([agent(0, 3)], torch.zeros(4, 3), 1, r"start and agent 0's target was of leading shapes \(4,\), \(3,\)"),
 ])
 def test_bad_input_is_named(exchange, agents, start, turns, message):
     with pytest.raises(ValueError, match=message):
@@ -117,6 +121,12 @@ def test_a_protocol_repeats_steps_adds_noise_then_rounds(simultaneous):
     assert torch.equal(run.messages[:, 0], start.expand(2, 3))
 
 
+def test_each_pair_of_a_batch_has_noise_of_its_own_from_the_first_message_on():
+    random = torch.Generator().manual_seed(0)
+    run = interact([agent(0), agent(1, 4)], torch.zeros(3), 1, Protocol(noise=1.0), generator=random)
+    assert len(run.by_agent(0).unique()) == 12
+
+
 def test_agents_redrawn_each_turn_act_in_their_turn():
     turns = [[agent(10 * turn), agent(10 * turn + 1)] for turn in range(4)]
     drawn, start = [], normal(3, seed=9)
@@ -140,6 +150,7 @@ def test_agents_redrawn_each_turn_act_in_their_turn():
     (lambda: Protocol((1, 0)), "steps was 0"),
     (lambda: Protocol(noise=-1.0), "noise was -1.0; it must be at least 0"),
     (lambda: Protocol(digits=-1), "digits was -1; it must be an integer of at least 0"),
+    (lambda: Protocol(digits=16), "digits was 16; it must be at most 15"),
     (lambda: interact([agent(0)], torch.zeros(3), 1, Protocol((1, 2))),
      r"steps was \(1, 2\) for 1 agents; it must be one number, or one for each agent"),
     (lambda: interact([agent(0)], torch.zeros(3), 1, Protocol(noise=1.0)), "generator was None"),
@@ -212,6 +223,16 @@ def test_an_exchange_that_diverges_can_be_watched():
     assert_same_as_turn_by_turn(agents, start, 40)
     messages = interact(agents, start, 2000).messages
     assert torch.isfinite(messages[:100]).all() and not torch.isfinite(messages[-1]).any()
+
+
+def test_a_power_that_overflows_where_no_message_goes_is_no_infinity():
+    prompt = Prompt(torch.diag(torch.tensor([40.0, 4.0], dtype=torch.float64).sqrt()), torch.tensor([0.0, 1.0]))
+    quiet, wild = torch.tensor([0.0, 3.0]), torch.tensor([1.0, 3.0])
+    for start in (quiet, torch.stack([quiet, wild])):
+        agents = [GradientAgent(prompt, 0.5)] * 2
+        messages = interact(agents, start, 600).messages
+        assert torch.equal(messages.isfinite(), interact([Asked(one) for one in agents], start, 600).messages.isfinite())
+        torch.testing.assert_close(messages.reshape(-1, 1201, 2)[0, -1], prompt.target, rtol=0, atol=1e-12)
 
 
 def test_derivatives_flow_through_an_exchange():

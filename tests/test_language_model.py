@@ -211,6 +211,33 @@ def test_a_transcript_of_something_else_is_no_answer(serve, tmp_path):
         Transcript(tmp_path / "bad")
 
 
+def test_reading_a_transcript_changes_nothing_in_it_and_a_last_line_counts_without_its_end(serve, tmp_path):
+    path = tmp_path / "t"
+    _, client = serve()
+    reply = agent(path, client)(HERE)
+    whole = path.read_bytes()
+    for left in (whole[:-1], whole + whole[:40]):
+        path.write_bytes(left)
+        replaying = agent(path, None)
+        assert torch.equal(replaying(HERE), reply) and path.read_bytes() == left
+        again = agent(path, client)
+        again(again(HERE))
+        assert [entry["turn"] for entry in entries(path)] == ["pair/W/1", "pair/W/2"]
+    path.write_bytes(b'{"a": 1}')
+    with pytest.raises(ValueError, match="whose line 1 is no attempt"):
+        Transcript(path)
+    assert path.read_bytes() == b'{"a": 1}'
+
+
+def test_an_endpoint_that_nobody_is_at_costs_no_tokens(serve, tmp_path):
+    server, client = serve()
+    server.__exit__()
+    asking = agent(tmp_path / "t", client)
+    with pytest.raises(NoAnswer, match="connection"):
+        asking(HERE)
+    assert asking.transcript.kinds() == {"connection": ATTEMPTS} and asking.transcript.tokens == 0
+
+
 def command(path, url, *options, model="stand-in"):
     """Start the command, which logs beside the transcript: a pipe that nobody reads would fill and stop it."""
     with path.with_suffix(".log").open("a", encoding="utf-8") as log:

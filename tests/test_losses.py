@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from agent_dynamics import losses
 from agent_dynamics.agents import GradientAgent
 from agent_dynamics.equilibrium import equilibrium
 from agent_dynamics.helper import LineSearchedNewtonHelper, NewtonHelper
@@ -85,6 +86,21 @@ def test_minimiser_is_where_the_gradient_vanishes(seed, kind, d):
     torch.testing.assert_close(objective.minimiser, target, rtol=0, atol=1e-10)
     elsewhere = target + normal(50, 3, d, seed=seed + 3)
     assert (objective.loss(elsewhere) > objective.loss(target)).all()
+
+
+@given(seed=seeds, kind=st.sampled_from(LOSSES), power=st.floats(-6, 6))
+def test_minimiser_is_found_whatever_the_unit_of_the_examples(seed, kind, power):
+    unit = 10**power
+    inputs, target = normal(20, 2, seed=seed), normal(2, seed=seed + 1)
+    y = scores(inputs, target)
+    found = kind(unit * inputs, y.sigmoid() if kind is LogisticLoss else y).minimiser
+    torch.testing.assert_close(unit * found, target, rtol=0, atol=1e-10)
+
+
+def test_a_minimiser_that_is_not_reached_is_an_error(monkeypatch):
+    monkeypatch.setattr(losses, "NEWTON_STEPS", 2)
+    with pytest.raises(RuntimeError, match="no minimiser after 2 Newton steps"):
+        any_objective(LogCoshLoss, seed=0).minimiser
 
 
 @pytest.mark.parametrize("kind", LOSSES)
@@ -186,6 +202,8 @@ def test_line_searched_newton_never_raises_the_loss_and_arrives(seed, kind, radi
     (lambda: HuberLoss(torch.ones(2, 1), torch.ones(2), delta=0.0), "delta was 0.0; it must be greater than 0"),
     (lambda: ObjectiveAgent(LogCoshLoss(torch.ones(2, 1), torch.ones(2)), -1.0),
      "step_size was -1; it must be greater than 0"),
+    (lambda: ObjectiveAgent(any_objective(LogCoshLoss, seed=0), torch.tensor([0.1, 0.2, 0.3])),
+     "objective and step_size was of leading shapes"),
     (lambda: LogCoshLoss(torch.ones(2, 1), torch.ones(2)).loss(torch.ones(3)), r"v was of shape \(3,\)"),
     # A plane separates these labels: the loss falls for ever along v.
     (lambda: LogisticLoss(torch.tensor([[-1.0], [1.0]]).double(), torch.tensor([0.0, 1.0])).minimiser, "flat"),

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -141,6 +142,11 @@ def test_gram_holds_the_second_moments_of_inputs_and_labels():
 def test_python_numbers_are_read_in_double_precision():
     prompt = Prompt([[0.1, 0.2]], [0.3, 0.4])
     assert prompt.inputs.tolist() == [[0.1, 0.2]] and prompt.target.tolist() == [0.3, 0.4]
+
+
+def test_arrays_may_be_views_in_any_order():
+    array = np.arange(6.0).reshape(2, 3)
+    assert Prompt(array[::-1, ::-1], array[0, ::-1]).inputs.tolist() == [[5, 4, 3], [2, 1, 0]]
 
 
 EYE = torch.eye(3, dtype=torch.float64)

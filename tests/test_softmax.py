@@ -74,6 +74,8 @@ def test_plateaus_follow_the_local_maps_to_first_order(model):
     (lambda: SoftmaxConfig(2, -1), "seed was -1"),
     (lambda: SoftmaxAgent(SoftmaxTransformer(CONFIG), Prompt(torch.ones(7, 2), torch.ones(2))),
      "prompt was of 7 examples in dimension 2; it must be of the transformer's 8 examples in dimension 2"),
+    (lambda: SoftmaxAgent(SoftmaxTransformer(CONFIG).double(), Prompt(torch.ones(8, 2), torch.ones(2))),
+     "prompt was of torch.float32; it must be of the transformer's torch.float64"),
 ])
 def test_bad_input_is_named(call, message):
     with pytest.raises(ValueError, match=message):

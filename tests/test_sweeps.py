@@ -10,6 +10,7 @@ import time
 import uuid
 import weakref
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -297,6 +298,18 @@ def test_bad_cells_are_named(tmp_path, cells, message):
         run_sweep(measure_training, cells, tmp_path)
 
 
+@pytest.mark.parametrize("function", [lambda cell: draw(cell), partial(draw)])
+def test_a_function_without_a_name_by_which_to_find_its_results_is_refused(tmp_path, function):
+    with pytest.raises(ValueError, match="function was .*; it must be a function with a name"):
+        run_sweep(function, draws(tmp_path, 1), tmp_path / "sweep")
+
+
+def test_equal_cells_are_one_cell_whatever_their_numbers_were_written_as():
+    other = PairCell(replace(LAYER, seed=np.int64(1), step_size=np.float32(0.5)), 10, np.float32(0.5), np.int32(3), np.int64(20))
+    same = PairCell(replace(LAYER, step_size=0.5), 10.0, 0.5, 3, 20)
+    assert other == same and repr(other) == repr(same)
+
+
 @pytest.mark.parametrize(("changes", "message"), [
     ({"rank": 1}, "rank was 1; it must be between half the dimension 4 and the dimension"),
     ({"rank": 5}, "rank was 5"),
@@ -304,6 +317,8 @@ def test_bad_cells_are_named(tmp_path, cells, message):
     ({"orientation": math.nan}, "orientation was nan"),
     ({"orientation": 0.0}, "orientation was 0.0; it must be positive where the rank is below the dimension"),
     ({"pairs": 0}, "pairs was 0"),
+    ({"condition_number": 0.5}, "condition_number was 0.5; it must be at least 1"),
+    ({"condition_number": math.nan}, "condition_number was nan"),
     ({"seed": -1}, "seed was -1"),
 ])
 def test_bad_pair_cells_are_named(changes, message):

@@ -134,6 +134,12 @@ def test_a_saved_layer_loads_as_it_was(tmp_path, finished):
     assert_same_run(TrainedLSA.load(path), finished)
 
 
+def test_a_configuration_of_numpy_numbers_is_kept_as_one_of_pythons(tmp_path):
+    config = replace(SMALL, dimension=np.int64(2), step_size=np.float32(0.5), steps=10)
+    train_lsa(config, checkpoint=tmp_path / "layer")
+    assert TrainedLSA.load(tmp_path / "layer").config == replace(SMALL, step_size=0.5, steps=10)
+
+
 def test_a_file_that_holds_no_layer_is_named(tmp_path):
     path = tmp_path / "layer.safetensors"
     with pytest.raises(FileNotFoundError, match="no trained LSA layer at .*layer.safetensors"):
@@ -141,9 +147,10 @@ def test_a_file_that_holds_no_layer_is_named(tmp_path):
     path.write_bytes(b"not a safetensors file")
     with pytest.raises(ValueError, match="layer.safetensors, which holds no trained LSA layer"):
         TrainedLSA.load(path)
-    safetensors.torch.save_file({"value": torch.zeros(2)}, path)
-    with pytest.raises(ValueError, match="layer.safetensors, which holds no trained LSA layer"):
-        TrainedLSA.load(path)
+    for metadata in (None, {"config": "{", "step": "1"}):
+        safetensors.torch.save_file({"value": torch.zeros(2)}, path, metadata=metadata)
+        with pytest.raises(ValueError, match="layer.safetensors, which holds no trained LSA layer"):
+            TrainedLSA.load(path)
 
 
 def test_operator_error_is_zero_for_the_construction_and_the_relative_miss_for_another_step_size():
