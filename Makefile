@@ -173,19 +173,22 @@ ifeq ($(PROFILE),fast)
 $(foreach yml,$(wildcard book/*.fast.yml),$(eval $(yml:book/%.fast.yml=$(SOURCE)/%.ipynb): $(yml)))
 endif
 
-# The site is built aside and replaces the old one only when it is whole.
-$(SITE)/index.html: $(NOTEBOOKS) $(COPIED) _config.yml _toc.yml $(wildcard book/_extensions/*.py book/_extensions/templates/*)
+# What an older version of the book left among the sources, by the time of use.
+STALE = $(filter-out $(NOTEBOOKS) $(COPIED),$(wildcard $(SOURCE)/*.*) $(shell find $(SOURCE)/_static -type f))
+
+# The site is built aside and replaces the old one only when it is whole. It shows the tests that results cite.
+$(SITE)/index.html: $(NOTEBOOKS) $(COPIED) _config.yml _toc.yml CITATION.cff $(wildcard tests/*.py book/_extensions/*.py book/_extensions/templates/*)
 	@echo "building the site"
-	@rm -rf $(BUILD)/new $(filter-out $(NOTEBOOKS),$(wildcard $(SOURCE)/*.ipynb))
+	@rm -rf $(BUILD)/new $(STALE)
 	@PYTHONPATH=book/_extensions EDITION="$(PROFILE) profile, revision $$(git describe --always --dirty 2>/dev/null || echo unknown)" \
 	 .venv/bin/jupyter-book build -W -n --keep-going --quiet --path-output $(BUILD)/new --config _config.yml --toc "$(CURDIR)/_toc.yml" $(SOURCE) > $(BUILD)/jupyter-book.log
 	@rm -rf $(SITE) && mv $(BUILD)/new/_build/html $(SITE) && touch $@
 
 # LaTeX goes on where a reference leads nowhere or a font has no glyph; the book does not.
 PRINT := $(BUILD)/print/_build/latex
-$(PDF): $(NOTEBOOKS) $(COPIED) _config.yml _toc.yml CITATION.cff $(wildcard book/_extensions/*.py book/_extensions/*.sty)
+$(PDF): $(NOTEBOOKS) $(COPIED) _config.yml _toc.yml CITATION.cff $(wildcard tests/*.py book/_extensions/*.py book/_extensions/*.sty)
 	@echo "building the PDF"
-	@rm -rf $(BUILD)/print $(filter-out $(NOTEBOOKS),$(wildcard $(SOURCE)/*.ipynb))
+	@rm -rf $(BUILD)/print $(STALE)
 	@PYTHONPATH=book/_extensions EDITION="$(PROFILE) profile, revision $$(git describe --always --dirty 2>/dev/null || echo unknown)" \
 	 .venv/bin/jupyter-book build -W -n --keep-going --quiet --builder latex --path-output $(BUILD)/print --config _config.yml --toc "$(CURDIR)/_toc.yml" $(SOURCE) > $(BUILD)/print.log
 	@cd $(PRINT) && SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct 2>/dev/null || echo 0) latexmk -xelatex -interaction=nonstopmode -halt-on-error book.tex > latexmk.log 2>&1 \

@@ -13,6 +13,7 @@ from agent_dynamics.equilibrium import equilibrium
 from agent_dynamics.interaction import interact
 from agent_dynamics.lsa import LinearSelfAttention
 from agent_dynamics.prompts import Prompt
+from benchmarks import __main__ as benchmarks
 from benchmarks import equilibria, simulation, training
 from benchmarks.timing import goal, ratio, slope, spread
 
@@ -61,6 +62,18 @@ def test_summaries_of_runs():
     assert ratio(np.array([2.0, 9.0]), np.array([1.0, 3.0]))["median"] == 2.5
     assert slope([1, 10, 100], [2, 200, 20000]) == pytest.approx(2)
     assert goal(0.02, at_most=0.03)["met"] and not goal(199, at_least=200)["met"]
+
+
+def test_a_part_measured_again_leaves_the_others_as_they_were(tmp_path, monkeypatch):
+    file = tmp_path / "results.json"
+    file.write_text(json.dumps({"sweeps": {"kept": 1}, "simulation": {"old": 2}}), encoding="utf-8")
+    monkeypatch.setattr(benchmarks, "ROOT", tmp_path)
+    monkeypatch.setattr(benchmarks, "RESULTS", file)
+    monkeypatch.setenv("AGENT_DYNAMICS_CACHE", "")  # main sets it
+    monkeypatch.setattr(simulation, "run", lambda: {"goals": {}})
+    benchmarks.main(["simulation"])
+    results = json.loads(file.read_text(encoding="utf-8"))
+    assert results["sweeps"] == {"kept": 1} and set(results["simulation"]) == {"goals", "took", "machine"}
 
 
 PAGE = Path(__file__).parents[1] / "book" / "costs.md"

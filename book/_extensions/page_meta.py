@@ -29,6 +29,7 @@ def add(app: Sphinx, page: str, template: str, context: dict, doctree: nodes.doc
     if doctree is None:
         return
     base, is_cover = app.config.html_baseurl, page == app.config.root_doc
+    base = base and base.rstrip("/") + "/"  # or its last part would be taken for a page and be replaced
     tags = {
         "og:title": app.config.html_title if is_cover else app.env.titles[page].astext(),
         "og:type": "book" if is_cover else "article",

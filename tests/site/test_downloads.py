@@ -58,7 +58,10 @@ def test_notebook_of_the_page_runs_alone_and_gives_the_same_data(notebook, addre
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")  # as in the build: sums in the same order
     NotebookClient(downloaded, timeout=600, resources={"metadata": {"path": str(tmp_path)}}).execute()
-    for path in (tmp_path / "figures").glob("*.json"):
+    written = sorted((tmp_path / "figures").glob("*.json"))
+    linked = {link.rpartition("/")[2] for link in links(address, notebook) if "/_downloads/" in link}
+    assert {path.name for path in written} == {name for name in linked if name.endswith(".json")}
+    for path in written:
         name = json.loads(path.read_text(encoding="utf-8"))["data"]
         page, own = load(source / "figures" / name), load(path.with_name(name))
         assert list(own) == list(page)

@@ -237,6 +237,11 @@ def test_a_term_shows_its_definition_to_a_pointer(tab, address):
     term = tab.locator(".term").first
     term.hover()
     assert term.locator(".definition").is_visible()
+    tab.keyboard.press("Escape")
+    assert not term.locator(".definition").is_visible()
+    tab.mouse.move(0, 0)
+    term.hover()
+    assert term.locator(".definition").is_visible()
 
 
 def test_a_theorem_opens_the_source_of_its_test(tab, address):

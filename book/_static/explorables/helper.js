@@ -91,7 +91,7 @@
     update();
   });
 
-  // The first turn from which the error stays near enough, null if there is none among the first 200,000.
+  // The first turn from which the error stays near enough, null if a turn does not shrink it.
   function needed(eigenvalues, helper, worst) {
     if (!(worst < 1)) return null;
     const norm = (turn) =>
