@@ -37,8 +37,8 @@ def test_a_file_is_whole_or_not_there_whoever_else_writes_it(tmp_path):
         first.write_text("first")
         second.write_text("second")
         assert not path.exists()
-    assert path.read_text() == "first"
+    assert path.read_text() == "first" and list(tmp_path.iterdir()) == [path]
     with pytest.raises(KeyboardInterrupt), written_whole(path) as partial:
         partial.write_text("half")
         raise KeyboardInterrupt
-    assert path.read_text() == "first"
+    assert path.read_text() == "first" and list(tmp_path.iterdir()) == [path]

@@ -223,6 +223,12 @@ def test_reading_a_transcript_changes_nothing_in_it_and_a_last_line_counts_witho
         again = agent(path, client)
         again(again(HERE))
         assert [entry["turn"] for entry in entries(path)] == ["pair/W/1", "pair/W/2"]
+    path.write_bytes(whole + whole[:40])
+    here, there = agent(path, client), agent(path, client)
+    there(there(HERE))
+    with pytest.raises(RuntimeError, match="another run writes to"):
+        here(here(HERE))
+    assert len(entries(path)) == 2
     path.write_bytes(b'{"a": 1}')
     with pytest.raises(ValueError, match="whose line 1 is no attempt"):
         Transcript(path)

@@ -97,6 +97,25 @@ def test_minimiser_is_found_whatever_the_unit_of_the_examples(seed, kind, power)
     torch.testing.assert_close(unit * found, target, rtol=0, atol=1e-10)
 
 
+@given(seed=seeds, kind=st.sampled_from([HuberLoss, LogCoshLoss]), spread=st.floats(0, 3), delta=st.floats(1e-2, 1))
+def test_minimiser_is_found_where_some_examples_are_much_larger_than_others(seed, kind, spread, delta):
+    sizes = (spread * normal(20, 1, seed=seed)).exp()
+    inputs, labels = sizes * normal(20, 3, seed=seed + 1), sizes[:, 0] * normal(20, seed=seed + 2)
+    objective = kind(inputs, labels, delta=delta * sizes.max().item()) if kind is HuberLoss else kind(inputs, labels)
+    try:
+        gradient = objective.gradient(objective.minimiser)
+    except ValueError as error:  # a square for so few residuals that it is flat in some direction
+        assert kind is HuberLoss and "flat" in str(error)
+        return
+    assert gradient.norm() < 1e-12 * inputs.norm() * (1 + labels.norm())
+
+
+@pytest.mark.parametrize("seed", [133, 7])
+def test_minimiser_of_a_huber_loss_that_is_almost_an_absolute_value(seed):
+    objective = HuberLoss(normal(20, 3, seed=seed), normal(20, seed=seed + 1), delta=1e-3)
+    assert objective.gradient(objective.minimiser).norm() < 1e-14
+
+
 def test_a_minimiser_that_is_not_reached_is_an_error(monkeypatch):
     monkeypatch.setattr(losses, "NEWTON_STEPS", 2)
     with pytest.raises(RuntimeError, match="no minimiser after 2 Newton steps"):

@@ -147,6 +147,7 @@ def test_python_numbers_are_read_in_double_precision():
 def test_arrays_may_be_views_in_any_order():
     array = np.arange(6.0).reshape(2, 3)
     assert Prompt(array[::-1, ::-1], array[0, ::-1]).inputs.tolist() == [[5, 4, 3], [2, 1, 0]]
+    assert Prompt(array[:1, :1], array[0, :1][::-1]).target.tolist() == [0]
 
 
 EYE = torch.eye(3, dtype=torch.float64)

@@ -19,8 +19,8 @@ def real_tensor(argument: str, value: object, *, like: Tensor | None = None) -> 
     """`value` as a real floating tensor (dtype and device of `like`), all entries finite."""
     # Python numbers and lists would otherwise be read as float32.
     dtype = None if hasattr(value, "dtype") else torch.float64
-    if isinstance(value, np.ndarray):
-        value = np.asarray(value, order="C")  # torch takes no negative strides
+    if isinstance(value, np.ndarray) and min(value.strides, default=0) < 0:
+        value = value.copy()  # torch takes no negative strides
     try:
         tensor = torch.as_tensor(value, dtype=dtype, device=None if like is None else like.device)
     except (TypeError, ValueError, RuntimeError) as error:

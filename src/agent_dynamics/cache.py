@@ -30,8 +30,11 @@ def written_whole(path: Path) -> Iterator[Path]:
     It is nobody else's, whether processes, threads or machines write the same file at one time.
     """
     partial = path.with_name(f"{path.name}.{uuid4().hex}.part")
-    yield partial
-    os.replace(partial, path)
+    try:
+        yield partial
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def _source_digest() -> str:

@@ -118,11 +118,13 @@ def interact(
         start: the first message, shape (..., d).
         turns: rounds, at least 1.
         protocol: what differs from the plain alternation.
-        generator: source of the protocol's noise, where it has any.
+        generator: source of the protocol's noise, where it has any. Each pair of a batch has noise of its own
+            where the start or the targets have the batch's dimensions.
 
     Raises:
-        ValueError: no agents, a start whose dimension is not the agents' or that is not finite, fewer than
-            one turn, steps for another number of agents, noise without a generator.
+        ValueError: no agents, a start whose dimension is not the agents' or that is not finite, a start and
+            targets that do not broadcast, fewer than one turn, steps for another number of agents, noise without
+            a generator.
     """
     if hasattr(agents, "target"):
         raise _checks.bad("agents", "one agent", "a sequence of agents, or a function that returns one")
@@ -131,7 +133,7 @@ def interact(
     message = _start(players, start)
     messages, targets = [message], tuple(player.target for player in players)
     turns = _checks.count("turns", turns)
-    if protocol.noise:  # or the pairs of a batch would share what the start and the first agents have in common
+    if protocol.noise:  # or pairs would share the noise of the first messages, which may lack their dimensions
         message = message.expand(*_checks.broadcast_shapes(start=message.shape[:-1], targets=torch.broadcast_shapes(
             *(target.shape[:-1] for target in targets))), message.shape[-1])
         messages = [message]
@@ -168,8 +170,8 @@ def settle(
         The last message of each agent, each of shape (..., d).
 
     Raises:
-        ValueError: as `interact`.
-        RuntimeError: messages that still move after `turns` rounds, or that are no longer finite.
+        ValueError: as `interact`, and a tolerance that is not a positive finite number.
+        RuntimeError: messages that still move after the last round, or that are no longer finite.
     """
     message = _start(agents, start)
     tolerance = _checks.finite_number("tolerance", tolerance, above=0)

@@ -93,8 +93,10 @@ class Transcript:
         self._lock = threading.Lock()
         self._cut: int | None = None  # where a line begins that a kill cut short
         self._lead = ""               # what the next line needs before it
+        self._size = 0                # of the file as it was read
         if self.path.exists():
             text = self.path.read_bytes()
+            self._size = len(text)
             for number, line in enumerate(text.splitlines(keepends=True), start=1):
                 try:
                     self._enter(json.loads(line))
@@ -131,6 +133,8 @@ class Transcript:
         with self._lock:
             self._reserved -= reserved
             self.path.parent.mkdir(parents=True, exist_ok=True)
+            if (self._cut is not None or self._lead) and self.path.stat().st_size != self._size:
+                raise RuntimeError(f"another run writes to {self.path}")  # what it wrote is not this one's to mend
             if self._cut is not None:
                 os.truncate(self.path, self._cut)
             with self.path.open("a", encoding="utf-8") as file:

@@ -100,7 +100,7 @@ class _Loss:
         v = self.inputs.new_zeros(*batch, d)
         identity = torch.eye(d, dtype=v.dtype, device=v.device)
         eps = torch.finfo(v.dtype).eps
-        scale = torch.linalg.matrix_norm(self.inputs, 2) / math.sqrt(n)
+        scale, least = (torch.linalg.matrix_norm(self.inputs, order) / math.sqrt(n) for order in (2, -2))
         labels = vector_norm(self.labels, dim=-1) / math.sqrt(n)
         reached = False
         for _ in range(NEWTON_STEPS):
@@ -110,12 +110,14 @@ class _Loss:
             reached = bool((size <= rounding).all())
             if reached:
                 break
-            # Damping by the gradient's size needs no curvature far away and vanishes at the minimum. Times the scale of
-            # the inputs it has the unit of a curvature.
-            curvature = self.hessian(v) + (size * scale + eps * scale.square())[..., None, None] * identity
+            # Damping by the gradient's size needs no curvature far away and vanishes at the minimum. Times a scale of the
+            # inputs it has the unit of a curvature; their least one slows no step down more than it must.
+            curvature = self.hessian(v) + (size * least + eps * scale.square())[..., None, None] * identity
             step = -torch.linalg.solve(curvature, gradient.unsqueeze(-1)).squeeze(-1)
-            # Close to the minimum the loss changes by less than its rounding, and the gradient alone says how it goes.
+            # Close to the minimum the loss changes by less than its rounding, and the gradient says how it goes.
+            before = self.loss(v)
             halves = vector_norm(self.gradient(v + step), dim=-1) <= size / 2
+            halves &= self.loss(v + step) <= before + 16 * eps * (1 + before)
             v = v + torch.where(halves.unsqueeze(-1), step, shortened(self.loss, v, gradient, step))
         lowest = torch.linalg.eigvalsh(self.hessian(v))[..., 0] / scale.square()
         if not (lowest > FLAT).all():

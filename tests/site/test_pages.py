@@ -240,6 +240,12 @@ def test_a_term_shows_its_definition_to_a_pointer(tab, address):
     tab.keyboard.press("Escape")
     assert not term.locator(".definition").is_visible()
     tab.mouse.move(0, 0)
+    term.click()
+    assert term.locator(".definition").is_visible()
+    tab.keyboard.press("Escape")
+    tab.mouse.move(0, 0)
+    assert not term.locator(".definition").is_visible()
+    term.blur()
     term.hover()
     assert term.locator(".definition").is_visible()
 
