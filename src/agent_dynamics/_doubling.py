@@ -53,11 +53,13 @@ def messages(agents: Sequence[AffineAgent], start: Tensor, turns: int) -> Tensor
 
     def fill(first: int) -> None:
         part = slice(first, first + rows)
-        with np.errstate(over="ignore", invalid="ignore"):  # an exchange that diverges can be watched
+        overflows = []
+        with np.errstate(over="call", invalid="call", call=lambda *what: overflows.append(what)):
             _fill(sent[part], start[part], [(*(x[part] for x in arrays), repeats) for *arrays, repeats in steps])
+        if overflows:
             # Infinity times zero is not a number: a power may overflow where the messages never go.
             lost = first + np.flatnonzero(~np.isfinite(sent[part, -1]).all(-1))
-            if lost.size:
+            with np.errstate(over="ignore", invalid="ignore"):  # an exchange that diverges can be watched
                 sent[lost] = _turn_by_turn(start[lost], [(*(x[lost] for x in arrays), k) for *arrays, k in steps], turns)
 
     with ThreadPoolExecutor(threads) as pool:
