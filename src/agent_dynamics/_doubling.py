@@ -33,7 +33,12 @@ def applies(agents: Sequence[AffineAgent], start: Tensor) -> bool:
 
 
 def messages(agents: Sequence[AffineAgent], start: Tensor, turns: int) -> Tensor:
-    """The start and every message of `turns` rounds, shape (..., turns * N + 1, d) for N agents."""
+    """The start and every message of `turns` rounds, shape (..., turns * N + 1, d) for N agents.
+
+    Raises:
+        FloatingPointError: a number that overflows. It may be a power in a direction where the messages never go,
+            and infinity times zero is not a number.
+    """
     members = [_unrepeated(agent) for agent in agents]
     count, d = len(members), start.shape[-1]
     batch = torch.broadcast_shapes(start.shape[:-1], *(member.target.shape[:-1] for member, _ in members), *(
@@ -53,14 +58,8 @@ def messages(agents: Sequence[AffineAgent], start: Tensor, turns: int) -> Tensor
 
     def fill(first: int) -> None:
         part = slice(first, first + rows)
-        overflows = []
-        with np.errstate(over="call", invalid="call", call=lambda *what: overflows.append(what)):
+        with np.errstate(over="raise", invalid="raise"):
             _fill(sent[part], start[part], [(*(x[part] for x in arrays), repeats) for *arrays, repeats in steps])
-        if overflows:
-            # Infinity times zero is not a number: a power may overflow where the messages never go.
-            lost = first + np.flatnonzero(~np.isfinite(sent[part, -1]).all(-1))
-            with np.errstate(over="ignore", invalid="ignore"):  # an exchange that diverges can be watched
-                sent[lost] = _turn_by_turn(start[lost], [(*(x[lost] for x in arrays), k) for *arrays, k in steps], turns)
 
     with ThreadPoolExecutor(threads) as pool:
         list(pool.map(fill, range(0, len(start), rows)))
@@ -102,18 +101,6 @@ def _fill(sent: np.ndarray, start: np.ndarray, steps: list[tuple]) -> None:
     # One round is left where their number is odd.
     np.matmul(last[:, whole:], replies[..., :width],
               out=written[:, 2 * whole * width:].reshape(pairs, count - whole, width))
-
-
-def _turn_by_turn(start: np.ndarray, steps: list[tuple], turns: int) -> np.ndarray:
-    """The messages of some pairs, each from the one before."""
-    messages = [start]
-    for _ in range(turns):
-        for s, eta, t, repeats in steps:
-            message = messages[-1]
-            for _ in range(repeats):
-                message = message + eta[:, None] * np.matmul(s, (t - message)[..., None])[..., 0]
-            messages.append(message)
-    return np.stack(messages, axis=1)
 
 
 def _turn(s: np.ndarray, eta: np.ndarray, t: np.ndarray, repeats: int) -> np.ndarray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import torch
@@ -138,7 +139,8 @@ def interact(
             *(target.shape[:-1] for target in targets))), message.shape[-1])
         messages = [message]
     if agents is not draw and protocol.alternates and _doubling.applies(players, message):
-        return Trajectory(_doubling.messages(players, message, turns), targets)
+        with suppress(FloatingPointError):  # turn by turn it may be finite, or can be watched as it diverges
+            return Trajectory(_doubling.messages(players, message, turns), targets)
     for turn in range(turns):
         if turn:
             players = protocol.players(draw(turn))

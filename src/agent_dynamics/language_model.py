@@ -129,7 +129,11 @@ class Transcript:
             self._reserved += tokens
 
     def append(self, entry: dict, reserved: int) -> None:
-        """Write an attempt to the disk, in place of what was reserved for it."""
+        """Write an attempt to the disk, in place of what was reserved for it.
+
+        Raises:
+            RuntimeError: an unended last line that another run has written after.
+        """
         with self._lock:
             self._reserved -= reserved
             self.path.parent.mkdir(parents=True, exist_ok=True)
