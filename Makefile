@@ -51,7 +51,7 @@ help: ## list the doors
 
 book: $(READY) ## execute every chapter and build the site (PROFILE=fast for small parameters)
 	@$(MAKE) --no-print-directory $(if $(filter output-sync,$(.FEATURES)),--output-sync=target) -j$(JOBS) $(SITE)/index.html PROFILE=$(PROFILE)
-	@.venv/bin/python book/_extensions/execution_times.py $(SOURCE)
+	@.venv/bin/python press/execution_times.py $(SOURCE)
 	@echo "The book, $(PROFILE) profile: $(SITE)/index.html (make serve PROFILE=$(PROFILE) shows it on loopback)"
 
 pdf: latex $(READY) ## execute every chapter and build one PDF of the book (needs LaTeX: the README says which)
@@ -71,7 +71,7 @@ chapter: $(READY) ## execute and build one chapter (CHAPTER=02)
 	 rm -rf $(BUILD)/chapter-$$name; mkdir -p $(BUILD)/chapter-$$name/source; \
 	 cp -r $(SOURCE)/$$name.ipynb $(SOURCE)/figures book/references.bib book/_static $(BUILD)/chapter-$$name/source/ 2>/dev/null || true; \
 	 printf 'format: jb-book\nroot: %s\n' $$name > $(BUILD)/chapter-$$name/_toc.yml; \
-	 PYTHONPATH=book/_extensions EDITION="$(PROFILE) profile" .venv/bin/jupyter-book build -qq --path-output $(BUILD)/chapter-$$name \
+	 PYTHONPATH=press/extensions EDITION="$(PROFILE) profile" .venv/bin/jupyter-book build -qq --path-output $(BUILD)/chapter-$$name \
 	   --config _config.yml --toc "$(CURDIR)/$(BUILD)/chapter-$$name/_toc.yml" $(BUILD)/chapter-$$name/source > $(BUILD)/chapter-$$name/jupyter-book.log; \
 	 echo "$(BUILD)/chapter-$$name/_build/html/$$name.html"
 
@@ -85,7 +85,7 @@ course: $(READY) ## write the course editions and their zips, for students and f
 	@$(MAKE) --no-print-directory --silent -j$(JOBS) $(NOTEBOOKS) PROFILE=$(PROFILE)
 	@rm -rf $(COURSE) && mkdir -p $(COURSE)/package && cp -r pyproject.toml README.md LICENSE src $(COURSE)/package
 	@SOURCE_DATE_EPOCH=315532800 .venv/bin/pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir $(COURSE)/package $(COURSE)/package
-	@.venv/bin/python book/_course.py $(SOURCE) $(COURSE)/package/*.whl $(COURSE)
+	@.venv/bin/python press/course.py $(SOURCE) $(COURSE)/package/*.whl $(COURSE)
 	@rm -r $(COURSE)/package
 	@echo "The course: $(COURSE)/student.zip and $(COURSE)/instructor.zip"
 
@@ -124,7 +124,7 @@ lock: ## write requirements.lock anew from pyproject.toml
 
 picture: ## renew the README's picture and the cover from the executed index
 	cp $(SOURCE)/figures/hero.light.svg $(SOURCE)/figures/hero.dark.svg book/_static/
-	MPLCONFIGDIR="$(CURDIR)/_build/matplotlib" .venv/bin/python book/_extensions/cover.py $(SOURCE)/figures/hero.npz book/_static
+	MPLCONFIGDIR="$(CURDIR)/_build/matplotlib" .venv/bin/python press/cover.py $(SOURCE)/figures/hero.npz book/_static
 
 clean: ## remove everything generated, the environment included; what a language model answered is kept
 	rm -rf .venv
@@ -177,19 +177,19 @@ endif
 STALE = $(filter-out $(NOTEBOOKS) $(COPIED),$(wildcard $(SOURCE)/*.*) $(shell find $(SOURCE)/_static -type f))
 
 # The site is built aside and replaces the old one only when it is whole. It shows the tests that results cite.
-$(SITE)/index.html: $(NOTEBOOKS) $(COPIED) _config.yml _toc.yml CITATION.cff $(wildcard tests/*.py book/_extensions/*.py book/_extensions/templates/*)
+$(SITE)/index.html: $(NOTEBOOKS) $(COPIED) _config.yml _toc.yml CITATION.cff $(shell find tests -name '*.py') $(wildcard press/extensions/*.py press/extensions/templates/*)
 	@echo "building the site"
 	@rm -rf $(BUILD)/new $(STALE)
-	@PYTHONPATH=book/_extensions EDITION="$(PROFILE) profile, revision $$(git describe --always --dirty 2>/dev/null || echo unknown)" \
+	@PYTHONPATH=press/extensions EDITION="$(PROFILE) profile, revision $$(git describe --always --dirty 2>/dev/null || echo unknown)" \
 	 .venv/bin/jupyter-book build -W -n --keep-going --quiet --path-output $(BUILD)/new --config _config.yml --toc "$(CURDIR)/_toc.yml" $(SOURCE) > $(BUILD)/jupyter-book.log
 	@rm -rf $(SITE) && mv $(BUILD)/new/_build/html $(SITE) && touch $@
 
 # LaTeX goes on where a reference leads nowhere or a font has no glyph; the book does not.
 PRINT := $(BUILD)/print/_build/latex
-$(PDF): $(NOTEBOOKS) $(COPIED) _config.yml _toc.yml CITATION.cff $(wildcard tests/*.py book/_extensions/*.py book/_extensions/*.sty)
+$(PDF): $(NOTEBOOKS) $(COPIED) _config.yml _toc.yml CITATION.cff $(shell find tests -name '*.py') $(wildcard press/extensions/*.py press/extensions/*.sty)
 	@echo "building the PDF"
 	@rm -rf $(BUILD)/print $(STALE)
-	@PYTHONPATH=book/_extensions EDITION="$(PROFILE) profile, revision $$(git describe --always --dirty 2>/dev/null || echo unknown)" \
+	@PYTHONPATH=press/extensions EDITION="$(PROFILE) profile, revision $$(git describe --always --dirty 2>/dev/null || echo unknown)" \
 	 .venv/bin/jupyter-book build -W -n --keep-going --quiet --builder latex --path-output $(BUILD)/print --config _config.yml --toc "$(CURDIR)/_toc.yml" $(SOURCE) > $(BUILD)/print.log
 	@cd $(PRINT) && SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct 2>/dev/null || echo 0) latexmk -xelatex -interaction=nonstopmode -halt-on-error book.tex > latexmk.log 2>&1 \
 	 || { grep -A 5 '^!' book.log; echo "LaTeX failed: $(PRINT)/book.log has the rest"; exit 1; }

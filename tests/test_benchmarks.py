@@ -85,8 +85,8 @@ def test_the_page_shows_what_was_measured_of_the_parts(parts, tmp_path, monkeypa
     file, glued = tmp_path / "results.json", {}
     file.write_text(json.dumps({part: RESULTS[part] for part in parts}), encoding="utf-8")
     monkeypatch.setenv("AGENT_DYNAMICS_BENCH", str(file))
-    monkeypatch.setattr("agent_dynamics.glue.glue", lambda name, value, *spec: glued.update({name: str(value)}))
-    monkeypatch.setattr("agent_dynamics.figures.save_figure", lambda *arguments, **more: None)
+    monkeypatch.setattr("agent_dynamics.book.glue.glue", lambda name, value, *spec: glued.update({name: str(value)}))
+    monkeypatch.setattr("agent_dynamics.book.figures.save_figure", lambda *arguments, **more: None)
     namespace = {}
     for cell in jupytext.read(PAGE).cells:
         if cell.cell_type == "code":

@@ -1,4 +1,4 @@
-"""The biased equilibrium: closed forms against the simulated exchange (theory sections 3 and 4)."""
+"""The biased equilibrium: closed forms against the simulated exchange."""
 
 import math
 from dataclasses import dataclass
@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from torch.linalg import vector_norm
 
 from agent_dynamics.agents import GradientAgent
-from agent_dynamics.equilibrium import KERNEL_TOLERANCE, equilibrium, limit_bound, rounding, small_step_limit
+from agent_dynamics._linear import KERNEL_TOLERANCE, rounding
+from agent_dynamics.equilibrium import equilibrium, limit_bound, small_step_limit
 from agent_dynamics.interaction import interact, settle
 from agent_dynamics.lsa import LSAAgent, gradient_descent_weights
 from agent_dynamics.prompts import Prompt, prompt_with_covariance, random_covariance
@@ -84,7 +85,7 @@ def test_closed_form_is_where_the_exchange_settles(seed, d, condition, eta_w, et
 
 @settings(max_examples=30)
 @given(seed=SEEDS, d=DIMENSIONS, condition=CONDITIONS, eta_w=STABLE, eta_u=STABLE)
-def test_errors_are_those_of_theory_section_4(seed, d, condition, eta_w, eta_u):
+def test_errors_are_those_of_the_equilibrium_theorem(seed, d, condition, eta_w, eta_u):
     random = torch.Generator().manual_seed(seed)
     agent_w, agent_u = random_agent(random, d, condition, eta_w), random_agent(random, d, condition, eta_u)
     limit = equilibrium(agent_w, agent_u)
@@ -341,7 +342,7 @@ def test_commuting_geometries_decouple_into_eigendirections():
 
 
 @pytest.mark.parametrize("d", [1, 2])
-def test_formulas_of_theory_section_4_are_symbolically_the_fixed_point(d):
+def test_formulas_of_the_equilibrium_theorem_are_symbolically_the_fixed_point(d):
     def symmetric(name):
         entries = sympy.symbols(f"{name}:{d * (d + 1) // 2}")
         return sympy.Matrix(d, d, lambda i, j: entries[i + j])

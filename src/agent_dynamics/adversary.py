@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from . import _checks
+from ._linear import eye
 from .agents import AffineAgent
 from .prompts import Prompt, prompt_with_covariance
 
@@ -122,7 +123,7 @@ def attack_prompt(
     if (stiffness >= 2).any():
         raise _checks.bad("elsewhere", f"{stiffness.max().item():g} / step_size", "below 2 / step_size")
     q = direction / norm
-    identity = torch.eye(q.shape[-1], dtype=q.dtype, device=q.device)
+    identity = eye(q)
     along = q.unsqueeze(-1) * q.unsqueeze(-2)
     covariance = along / step_size[..., None, None] + elsewhere[..., None, None] * (identity - along)
     return prompt_with_covariance(covariance, target, n, generator=generator)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from . import _checks
-from ._linear import apply
+from ._linear import apply, eye
 from .prompts import Prompt
 
 
@@ -75,7 +75,7 @@ class GradientAgent:
     def affine(self) -> tuple[Tensor, Tensor]:
         """(A, b) with agent(v) = A v + b; shapes (..., d, d) and (..., d)."""
         s = self.prompt.covariance
-        identity = torch.eye(s.shape[-1], dtype=s.dtype, device=s.device)
+        identity = eye(s)
         a = torch.linalg.matrix_power(identity - self.step_size[..., None, None] * s, self.steps)
         b = apply(identity - a, self.target)
         return a, b

@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.linalg import matrix_norm, vector_norm
 
 from . import _checks
-from ._linear import apply
+from ._linear import apply, eye
 from .interaction import Trajectory
 
 LABELS = ("undetermined", "aligned", "misaligned", "one-sided w", "one-sided u", "oscillating", "unstable")
@@ -109,7 +109,7 @@ def diagnose(trajectory: Trajectory, noise: float | None = None) -> Diagnosis:
     A, B = fit_w.matrix, fit_u.matrix
 
     # Where the last half of the messages is, and by how much the drift still in it carries on.
-    identity = torch.eye(d, dtype=A.dtype, device=A.device)
+    identity = eye(A)
     eigenvalues, directions = torch.linalg.eig(A @ B)
     rate, slowest = eigenvalues.abs().max(-1)
     x = directions.gather(-1, slowest[..., None, None].expand(*slowest.shape, d, 1)).squeeze(-1)
@@ -203,7 +203,7 @@ class _Fit:
         """The fitted map, with its target where that is known."""
         d = self.replies.shape[-1]
         offset = self.mean_out - apply(self.matrix, self.mean_in)
-        moves = torch.eye(d, dtype=offset.dtype, device=offset.device) - self.matrix
+        moves = eye(self.matrix) - self.matrix
         solve = torch.linalg.pinv(moves, atol=max(BLIND, 45 * torch.finfo(moves.dtype).eps))
         target = apply(solve, offset)
         error = matrix_norm(solve, 2) * self.error(target - self.mean_in)

@@ -15,9 +15,8 @@ import torch
 from torch import Tensor
 
 from . import _checks
-from ._linear import apply
+from ._linear import apply, eye, negligible, rounding
 from .agents import AffineAgent
-from .equilibrium import negligible, rounding
 from .losses import shortened
 from .prompts import Prompt
 
@@ -34,7 +33,7 @@ class _Helper:
         self._actor = actor
         self.target = self._inputs.new_zeros(self._inputs.shape[-1:])
         linear, _ = actor(Prompt(self._inputs, self.target)).affine()
-        self._identity = torch.eye(linear.shape[-1], dtype=linear.dtype, device=linear.device)
+        self._identity = eye(linear)
         self._steer = torch.linalg.pinv(self._identity - linear, rtol=negligible(linear), atol=rounding(linear))
 
     def __call__(self, message: Tensor) -> Tensor:

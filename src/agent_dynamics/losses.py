@@ -22,7 +22,7 @@ from torch.linalg import vector_norm
 from torch.nn.functional import softplus
 
 from . import _checks
-from ._linear import apply
+from ._linear import apply, eye, solve
 from .agents import GradientAgent
 from .prompts import Prompt
 
@@ -98,7 +98,7 @@ class _Loss:
         n, d = self.inputs.shape[-2:]
         batch = torch.broadcast_shapes(self.inputs.shape[:-2], self.labels.shape[:-1])
         v = self.inputs.new_zeros(*batch, d)
-        identity = torch.eye(d, dtype=v.dtype, device=v.device)
+        identity = eye(self.inputs)
         eps = torch.finfo(v.dtype).eps
         scale, least = (torch.linalg.matrix_norm(self.inputs, order) / math.sqrt(n) for order in (2, -2))
         labels = vector_norm(self.labels, dim=-1) / math.sqrt(n)
@@ -113,7 +113,7 @@ class _Loss:
             # Damping by the gradient's size needs no curvature far away and vanishes at the minimum. Times a scale of the
             # inputs it has the unit of a curvature; their least one slows no step down more than it must.
             curvature = self.hessian(v) + (size * least + eps * scale.square())[..., None, None] * identity
-            step = -torch.linalg.solve(curvature, gradient.unsqueeze(-1)).squeeze(-1)
+            step = -solve(curvature, gradient)
             # Close to the minimum the loss changes by less than its rounding, and the gradient says how it goes.
             before = self.loss(v)
             halves = vector_norm(self.gradient(v + step), dim=-1) <= size / 2

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from . import _checks
+from ._linear import eye
 from .prompts import Prompt
 
 
@@ -149,7 +150,7 @@ class LSAAgent:
         """
         gram = self.prompt.gram
         d = self.model.d
-        probes = torch.cat([gram.new_zeros(1, d), torch.eye(d, dtype=gram.dtype, device=gram.device)])
+        probes = torch.cat([gram.new_zeros(1, d), eye(self.prompt.covariance)])
         batch = self.prompt.gram.shape[:-2]
         probes = probes.reshape(d + 1, *([1] * len(batch)), d).expand(d + 1, *batch, d)
         answers = torch.stack([self(probe) for probe in probes])

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from . import _checks
+from ._linear import apply, eye, solve
 from .lsa import tokens
 from .prompts import Prompt
 
@@ -173,10 +174,10 @@ class SoftmaxAgent:
             RuntimeError: no fixed point found near the target.
         """
         message = self.target.expand(*self.prompt.gram.shape[:-2], self.prompt.dimension)
-        identity = torch.eye(self.prompt.dimension, dtype=message.dtype)
+        identity = eye(message)
         for _ in range(50):
-            step = torch.linalg.solve(identity - self._jacobian(message), (self(message) - message).unsqueeze(-1))
-            message = message + step.squeeze(-1)
+            step = solve(identity - self._jacobian(message), self(message) - message)
+            message = message + step
             if (step.abs() <= 1e-13).all():
                 return message
         raise RuntimeError(f"no fixed point near the target: the last step was {step.abs().max().item():.2g}")
@@ -188,7 +189,7 @@ class SoftmaxAgent:
         """
         rest = self.fixed_point
         jacobian = self._jacobian(rest)
-        return jacobian, rest - (jacobian @ rest.unsqueeze(-1)).squeeze(-1)
+        return jacobian, rest - apply(jacobian, rest)
 
     def _jacobian(self, message: Tensor) -> Tensor:
         """The Jacobian at each message, shape (..., d, d)."""

@@ -20,7 +20,7 @@ from torch.linalg import matrix_norm, vector_norm
 from tqdm import tqdm
 
 from . import _checks
-from ._linear import apply
+from ._linear import apply, eye, solve
 from .agents import AffineAgent, GradientAgent
 from .cache import written_whole
 from .equilibrium import equilibrium
@@ -191,7 +191,7 @@ def measure_pairs(cell: PairCell) -> pd.DataFrame:
     limit = equilibrium(*exact)
     (A, _), (B, _) = (agent.affine() for agent in exact)
     (learned_A, learned_a), (learned_B, learned_b) = (agent.affine() for agent in trained)
-    identity = torch.eye(A.shape[-1], dtype=A.dtype)
+    identity = eye(A)
     inverse = torch.linalg.inv(identity - learned_A @ learned_B)
     w = apply(inverse, apply(learned_A, learned_b) + learned_a)
     for _ in range(CORRECTIONS):
@@ -203,7 +203,7 @@ def measure_pairs(cell: PairCell) -> pd.DataFrame:
     settles = torch.where((learned_rate < 1) & rests, 1.0, torch.nan)
 
     miss_w, miss_u = trained[0](limit.u) - exact[0](limit.u), trained[1](limit.w) - exact[1](limit.w)
-    shift_w = torch.linalg.solve(identity - A @ B, (miss_w + apply(A, miss_u)).unsqueeze(-1)).squeeze(-1)
+    shift_w = solve(identity - A @ B, miss_w + apply(A, miss_u))
     cosine = (exact[0].target * exact[1].target).sum(-1).clamp(-1, 1)
     columns = {"angle": cosine.acos(), "rate": limit.rate, "learned_rate": learned_rate,
                "amplification": 1 / matrix_norm(identity - A @ B, -2)}

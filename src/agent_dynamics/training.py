@@ -21,6 +21,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from . import _checks
+from ._linear import apply, eye
 from .cache import cache_folder, written_whole
 from .lsa import LinearSelfAttention, LSAAgent
 from .prompts import Prompt, random_covariance
@@ -136,7 +137,7 @@ def operator_error(model: LinearSelfAttention, prompt: Prompt, step_size: float)
     a, b = LSAAgent(model, prompt).affine()
     # [S, S t] is the first d rows of the moments of (x; y).
     step = step_size * prompt.gram[..., : model.d, :]
-    identity = torch.eye(model.d, dtype=a.dtype, device=a.device)
+    identity = eye(a)
     learned = torch.cat([identity - a, b.unsqueeze(-1)], dim=-1)
     return torch.linalg.matrix_norm(learned - step) / torch.linalg.matrix_norm(step)
 
@@ -235,7 +236,7 @@ def _train_step(run: _Run, config: TrainingConfig) -> float:
     messages = torch.from_numpy(random.standard_normal((config.batch_size, context + 1, d))).to(device)
     w = messages[:, -1]
     residual = torch.cat([w, -w.new_ones(len(w), 1)], dim=-1)  # X w - y = [X y] (w; -1)
-    step = -config.step_size * (gram[:, :d] @ residual.unsqueeze(-1)).squeeze(-1)
+    step = -config.step_size * apply(gram[:, :d], residual)
     error = run.model.step(gram, config.examples, messages) - w - step
     loss = error.square().sum(-1).mean()
     run.optimizer.zero_grad()

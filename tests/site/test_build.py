@@ -48,7 +48,7 @@ def test_a_changed_chapter_is_executed_with_the_pages_that_read_its_results(site
     assert executed_if_changed(site, "book/03-aligned.md") == {"03-aligned", "claims", "how-built"}
 
 
-@pytest.mark.parametrize("file", ["src/agent_dynamics/lsa.py", "src/agent_dynamics/claims.toml", "requirements.lock"])
+@pytest.mark.parametrize("file", ["src/agent_dynamics/lsa.py", "src/agent_dynamics/book/claims.toml", "requirements.lock"])
 def test_a_changed_package_or_lock_file_executes_every_chapter(site, file):
     assert executed_if_changed(site, file) == chapters()
 

@@ -11,7 +11,8 @@ import torch
 from playwright.sync_api import Browser, Page
 
 from agent_dynamics.agents import GradientAgent
-from agent_dynamics.equilibrium import equilibrium, monotone_angle_limit, plateau_matrix, plateau_vs_angle
+from agent_dynamics.angle import monotone_angle_limit, plateau_matrix, plateau_vs_angle
+from agent_dynamics.equilibrium import equilibrium
 from agent_dynamics.helper import DampedNewtonHelper, NewtonHelper
 from agent_dynamics.interaction import interact
 from agent_dynamics.prompts import Prompt

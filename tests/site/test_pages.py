@@ -10,7 +10,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, BrowserContext, Page
 
-from agent_dynamics.claims import ledger
+from agent_dynamics.book.claims import ledger
 
 pytestmark = pytest.mark.site
 

@@ -6,7 +6,7 @@ import math
 
 from IPython.display import display
 
-from . import _checks
+from .. import _checks
 
 SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 

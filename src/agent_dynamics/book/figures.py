@@ -17,7 +17,8 @@ from IPython.display import display
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
-from . import _book, _checks
+from .. import _checks
+from . import build
 
 # One colour an agent throughout the book, each at least 3:1 against both pages.
 COLOURS = {
@@ -73,13 +74,13 @@ def save_figure(
     for key, array in arrays.items():
         if np.issubdtype(array.dtype, np.number) and not np.isfinite(array).all():
             raise _checks.bad(f"data[{key!r}]", "not finite (NaN or infinity)", "finite")
-    folder = (_book.build_directory() or Path.cwd()) / "figures"
+    folder = (build.build_directory() or Path.cwd()) / "figures"
     folder.mkdir(parents=True, exist_ok=True)
     _draw(draw, arrays, folder / name)
     data_file = _save_data(arrays, folder / name)
     provenance = {
         "figure": name, "caption": caption, "alt": alt, "seed": seed, "parameters": dict(parameters or {}),
-        "profile": _book.profile(), "version": _book.package_version(), "data": data_file.name,
+        "profile": build.profile(), "version": build.package_version(), "data": data_file.name,
     }
     (folder / f"{name}.json").write_text(json.dumps(provenance, indent=1, default=str), encoding="utf-8")
     _show(folder, provenance)

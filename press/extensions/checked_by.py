@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 def cited(node: nodes.Node) -> list[tuple[nodes.literal, str, str]]:
     """The literals below a node that name a test, each with the file and the function."""
     return [(literal, *found.groups()) for literal in node.findall(nodes.literal)
-            if (found := re.fullmatch(r"(tests/\w+\.py)::(\w+)", literal.astext()))]
+            if (found := re.fullmatch(r"(tests/[\w/]+\.py)::(\w+)", literal.astext()))]
 
 
 def functions(file: str) -> set[str]:

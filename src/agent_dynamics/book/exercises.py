@@ -20,7 +20,8 @@ import torch
 from IPython.display import display
 from numpy.typing import ArrayLike
 
-from . import _book, _checks
+from .. import _checks
+from . import build
 from .figures import COLOURS
 from .glue import readable
 
@@ -106,7 +107,7 @@ def grader(
         except _Wrong as reason:
             verdict, said = "wrong", str(reason)
         _show(entry, verdict, said)
-        if verdict == "wrong" and _book.build_directory() is not None:
+        if verdict == "wrong" and build.build_directory() is not None:
             raise SolutionFailed(f"the solution of {exercise}: {said}")
 
     return grade

@@ -14,8 +14,8 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from agent_dynamics.claims import ledger
-from agent_dynamics.exercises import exercises
+from agent_dynamics.book.claims import ledger
+from agent_dynamics.book.exercises import exercises
 
 ROOT = Path(__file__).parents[1]
 BOOK = ROOT / "book"

@@ -14,12 +14,10 @@ import jupytext
 import pytest
 import torch
 
-from agent_dynamics import language_model
 from agent_dynamics.agents import GradientAgent
-from agent_dynamics.claims import MIME
+from agent_dynamics.book.claims import MIME
 from agent_dynamics.equilibrium import equilibrium
 from agent_dynamics.language_model import (
-    ATTEMPTS,
     BudgetReached,
     LanguageModelAgent,
     NoAnswer,
@@ -29,12 +27,13 @@ from agent_dynamics.language_model import (
     effective_step,
     experiment,
     given_transcript,
-    parse,
     predicted_plateaus,
     replay,
     run,
 )
-from agent_dynamics.stand_in import StandIn
+from agent_dynamics.language_model.question import parse
+from agent_dynamics.language_model.stand_in import StandIn
+from agent_dynamics.language_model.transcript import ATTEMPTS
 
 KEY = "sk-a-key-that-must-stay-secret"
 PAIRS = experiment(6, 1)
@@ -116,7 +115,7 @@ def test_after_the_last_attempt_the_pair_ends_and_nothing_stands_in_for_the_answ
 def waits(server, client, path, monkeypatch):
     """How long an agent waits between the attempts at one turn."""
     waited = []
-    monkeypatch.setattr(language_model, "LONGEST_WAIT", 5.0)
+    monkeypatch.setattr("agent_dynamics.language_model.agent.LONGEST_WAIT", 5.0)
     server.faults.extend(("429",) * (ATTEMPTS - 1))
     LanguageModelAgent(PAIRS[0].prompt_w, "W", "m", Transcript(path), client, 1.0, waited.append)(HERE)
     return waited
@@ -418,7 +417,7 @@ def test_plateaus_are_predicted_where_the_steps_are_stable():
 def test_the_chapter_shows_the_model_of_a_given_transcript_and_no_key(serve, tmp_path):
     _, client = serve(reports="some-model-of-today", slips=0.1)
     run(PAIRS_OF_THE_CHAPTER, 6, "some-model", Transcript(tmp_path / "t"), client, workers=2)
-    chapter = Path(__file__).parents[1] / "book" / "11-language-models.md"
+    chapter = Path(__file__).parents[2] / "book" / "11-language-models.md"
     notebook, executed = tmp_path / "in.ipynb", tmp_path / "out.ipynb"
     jupytext.write(jupytext.read(chapter), notebook)
     subprocess.run(

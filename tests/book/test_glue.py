@@ -4,8 +4,8 @@ import nbformat.v4
 import pytest
 from myst_nb.ext.glue import extract_glue_data_cell
 
-from agent_dynamics import glue as module
-from agent_dynamics.glue import glue, readable
+from agent_dynamics.book import glue as module
+from agent_dynamics.book.glue import glue, readable
 
 
 @pytest.mark.parametrize(("value", "spec", "text"), [

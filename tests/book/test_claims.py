@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from agent_dynamics import claims
-from agent_dynamics.claims import MIME, ClaimFailed, ledger, record, recorded, show_ledger
+from agent_dynamics.book import claims
+from agent_dynamics.book.claims import MIME, ClaimFailed, ledger, record, recorded, show_ledger
 
 CLAIM, OTHER = list(ledger())[:2]
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from agent_dynamics import exercises
-from agent_dynamics.exercises import MIME, Exercise, SolutionFailed, grader
+from agent_dynamics.book import exercises
+from agent_dynamics.book.exercises import MIME, Exercise, SolutionFailed, grader
 
 SOME = Exercise("ex-some", "01-setting", 10, "easy", 1e-3, "Think of `eta` < $1$.", "Too fast.")
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from sphinx.testing.util import SphinxTestApp
 
-EXTENSIONS = Path(__file__).parents[1] / "book" / "_extensions"
-TESTED = "tests/test_extensions.py::test_a_result_that_names_its_test_gives_no_warning"
+EXTENSIONS = Path(__file__).parents[2] / "press" / "extensions"
+TESTED = "tests/press/test_extensions.py::test_a_result_that_names_its_test_gives_no_warning"
 
 
 @pytest.fixture
@@ -49,8 +49,8 @@ def test_a_result_that_names_no_test_is_a_warning(build, line):
 
 
 def test_a_test_that_does_not_exist_is_a_warning(build):
-    warnings = build("checked_by", page=theorem("*Checked numerically by* `tests/test_extensions.py::test_gone`."))
-    assert "tests/test_extensions.py::test_gone is cited and does not exist" in warnings
+    warnings = build("checked_by", page=theorem("*Checked numerically by* `tests/press/test_extensions.py::test_gone`."))
+    assert "tests/press/test_extensions.py::test_gone is cited and does not exist" in warnings
 
 
 NOTATION = "# Notation\n\n```{glossary}\nPlateau\n  Where an error *stays*.\n```\n"

@@ -14,11 +14,11 @@ import nbformat
 import pytest
 from nbformat import NotebookNode
 
-from agent_dynamics.exercises import MIME, exercises
+from agent_dynamics.book.exercises import MIME, exercises
 
 pytestmark = pytest.mark.course
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 COURSE = ROOT / "_build" / "course"
 CHAPTERS = sorted(path.stem for path in (ROOT / "book").glob("[0-9][0-9]-*.md"))
 
@@ -142,7 +142,7 @@ def test_zip_holds_the_edition_and_the_package_and_is_the_same_each_time(edition
     assert [name for name in names if name.endswith(".ipynb")] == [f"{edition}/{name}.ipynb" for name in CHAPTERS]
     wheel, = (COURSE / edition).glob("*.whl")
     assert f"{edition}/{wheel.name}" in names
-    specification = importlib.util.spec_from_file_location("_course", ROOT / "book" / "_course.py")
+    specification = importlib.util.spec_from_file_location("course", ROOT / "press" / "course.py")
     builder = importlib.util.module_from_spec(specification)
     specification.loader.exec_module(builder)
     builder.main(Path(os.environ["BOOK_EXECUTED"]), wheel, tmp_path)

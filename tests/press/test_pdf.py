@@ -10,11 +10,11 @@ import pytest
 import yaml
 from pypdf import PdfReader
 
-from agent_dynamics.claims import ledger
+from agent_dynamics.book.claims import ledger
 
 pytestmark = pytest.mark.pdf
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 SOURCES = {path.stem: path.read_text(encoding="utf-8") for path in sorted((ROOT / "book").glob("*.md"))}
 CONTENTS = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
 A4 = (595.28, 841.89)

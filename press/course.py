@@ -15,7 +15,7 @@ import nbformat
 from nbformat import NotebookNode
 from nbformat.v4 import new_markdown_cell
 
-from agent_dynamics.exercises import MIME, exercises
+from agent_dynamics.book.exercises import MIME, exercises
 
 DIRECTIVE = re.compile(r"^(`{3,}|:{3,})\{([\w:-]+)\} *(.*)\n((?::[\w-]+:.*\n)*)((?:.*\n)*?)\1$\n?", re.MULTILINE)
 GATE = re.compile(r"^(?=`{3,}\{(?:exercise|solution)-(?:start|end)\})", re.MULTILINE)

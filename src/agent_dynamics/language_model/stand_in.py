@@ -18,7 +18,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 
-NAME = "stand-in"
+from .transcript import STAND_IN
+
 SLIP = 0.1  # a slip changes the first decimal of one weight by one
 TEXTS = {"malformed": "The weights are about 1 and 2.", "nan": '{"weights": [NaN, 0, 0]}',
          "short": '{"weights": [0.5]}', "length": '{"weights": [0.5, ', "refusal": None}
@@ -46,7 +47,7 @@ class StandIn(ThreadingHTTPServer):
 
     def __init__(self, step_size: float = 0.4, digits: int = 2, slips: float = 0.0, garbled: float = 0.0,
                  seed: int = 0, faults: tuple[str, ...] = (), delay: float = 0.0, retry_after: str = "",
-                 reports: str = NAME, port: int = 0) -> None:
+                 reports: str = STAND_IN, port: int = 0) -> None:
         super().__init__(("127.0.0.1", port), _Handler)
         self.step_size, self.digits, self.slips, self.garbled = step_size, digits, slips, garbled
         self.seed, self.faults, self.delay = seed, list(faults), delay
@@ -67,7 +68,7 @@ class StandIn(ThreadingHTTPServer):
         self.server_close()
 
     def answer(self, asked: str) -> str:
-        """The text of the answer to a user's message, as `language_model.question` writes it."""
+        """The text of the answer to a user's message, as `question.question` writes it."""
         with self.lock:
             self.times[asked] += 1
             times = self.times[asked]

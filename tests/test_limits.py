@@ -1,4 +1,4 @@
-"""Closed forms of the turn protocols against the simulated exchange (theory section 8)."""
+"""Closed forms of the turn protocols against the simulated exchange."""
 
 import math
 
@@ -12,13 +12,8 @@ from torch.linalg import vector_norm
 
 from agent_dynamics.adversary import attack_prompt, query_attack_direction
 from agent_dynamics.agents import GradientAgent, Repeated
-from agent_dynamics.equilibrium import (
-    equilibrium,
-    redrawn_plateau,
-    ring_equilibrium,
-    simultaneous_equilibrium,
-    stationary_covariance,
-)
+from agent_dynamics.equilibrium import equilibrium
+from agent_dynamics.limits import redrawn_plateau, ring_equilibrium, simultaneous_equilibrium, stationary_covariance
 from agent_dynamics.interaction import Protocol, interact, settle
 from agent_dynamics.lsa import LSAAgent, gradient_descent_weights
 from agent_dynamics.prompts import Prompt, prompt_with_covariance, random_covariance

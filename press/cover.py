@@ -14,7 +14,7 @@ from PIL import Image
 from scour import scour
 from small_site import SHORT
 
-from agent_dynamics.figures import COLOURS
+from agent_dynamics.book.figures import COLOURS
 
 PAGE, INK, SOFT = "#141a22", "#f3f1ea", "#aab3bf"
 AGENTS = ((COLOURS["W"], "#6ba6ea"), (COLOURS["U"], "#ee8d47"))  # contours, and what stands before them

@@ -15,7 +15,7 @@ from pathlib import Path
 from scour import scour
 from sphinx.application import Sphinx
 
-from agent_dynamics.figures import INK
+from agent_dynamics.book.figures import INK
 
 SHORT = scour.parse_args(["--enable-comment-stripping", "--enable-id-stripping", "--shorten-ids",
                           "--remove-metadata", "--indent=none", "--no-line-breaks", "--strip-xml-prolog"])

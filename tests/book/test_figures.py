@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import torch
 
-from agent_dynamics import figures
-from agent_dynamics.figures import COLOURS, INK, ink, save_figure
+from agent_dynamics.book import figures
+from agent_dynamics.book.figures import COLOURS, INK, ink, save_figure
 
 CAPTION = "The error halves every turn, so it is linear on this axis."
 ALT = "A straight line that falls from one at turn zero to one sixteenth at turn four."

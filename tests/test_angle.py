@@ -9,13 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent_dynamics.agents import GradientAgent
-from agent_dynamics.equilibrium import (
-    expected_plateau,
-    monotone_angle_limit,
-    plateau_matrix,
-    plateau_vs_angle,
-    worst_orientation,
-)
+from agent_dynamics.angle import expected_plateau, monotone_angle_limit, plateau_matrix, plateau_vs_angle, worst_orientation
 from agent_dynamics.interaction import settle
 from agent_dynamics.prompts import Prompt, prompt_with_covariance, random_covariance, target_pair
 

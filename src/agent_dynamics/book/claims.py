@@ -18,7 +18,8 @@ import numpy as np
 from IPython.display import display
 from numpy.typing import ArrayLike
 
-from . import _book, _checks
+from .. import _checks
+from . import build
 from .glue import readable
 
 MIME = "application/vnd.agent-dynamics.claim+json"
@@ -115,7 +116,7 @@ def record(
     verdict = Verdict(claim, float(p[worst]), float(m[worst]), float(distance[worst]), tolerance, relative,
                       p.size, bool(distance[worst] <= tolerance))
     _show(claims[claim], verdict)
-    if not (verdict.holds or claims[claim].needs) and _book.build_directory() is not None:
+    if not (verdict.holds or claims[claim].needs) and build.build_directory() is not None:
         raise ClaimFailed(f"claim {claim} does not hold: {_comparison(verdict)}")
     return verdict
 
@@ -140,10 +141,10 @@ def show_ledger() -> None:
     Raises:
         ClaimFailed: in a full build, a claim of the ledger that no chapter recorded.
     """
-    directory, claims = _book.build_directory(), ledger()
+    directory, claims = build.build_directory(), ledger()
     verdicts = recorded(directory) if directory is not None else {}
     missing = [key for key, claim in claims.items() if key not in verdicts and not claim.needs]
-    if missing and _book.profile() == "full":
+    if missing and build.profile() == "full":
         raise ClaimFailed(f"no chapter recorded the claims {', '.join(missing)}")
     summary = _summary(claims, verdicts)
     _display(summary, f":::{{div}} ledger-summary\n{summary}\n:::" if directory else summary)

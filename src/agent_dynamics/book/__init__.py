@@ -1,0 +1,1 @@
+"""What chapters need to be a book: claims, exercises, figures and numbers in the prose."""
