@@ -1,6 +1,7 @@
 """python -m benchmarks [PART ...]: run the comparisons, all of them without arguments.
 
-Each part's result is written when it is done, beside those of the other parts: an interruption keeps the finished ones.
+Each part's result is written when it is done, beside those of the other parts: an
+interruption keeps the finished ones.
 """
 
 import json
@@ -22,7 +23,8 @@ def main(parts: list[str]) -> None:
         sys.exit(f"ONLY was '{' '.join(parts)}'; it must be among {', '.join(PARTS)}")
     os.environ["AGENT_DYNAMICS_CACHE"] = str(ROOT / "_build" / "bench" / "cache")
     logging.getLogger("distributed").setLevel(logging.ERROR)
-    from agent_dynamics.cache import written_whole  # imports torch, which a wrong ONLY need not wait for
+    # Imports torch, which a wrong ONLY need not wait for.
+    from agent_dynamics.cache import written_whole
 
     from .machine import machine
 
@@ -32,9 +34,18 @@ def main(parts: list[str]) -> None:
         result = import_module(f".{part}", __package__).run()
         result |= {"took": time.perf_counter() - began, "machine": machine()}
         for name, goal in result["goals"].items():
-            bound = f"at least {goal['at_least']:g}" if goal["at_most"] is None else f"at most {goal['at_most']:g}"
-            print(f"  {name}: {goal['measured']:.3g}, goal {bound}: {'met' if goal['met'] else 'missed'}")
-        results = (json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}) | {part: result}
+            bound = (
+                f"at least {goal['at_least']:g}"
+                if goal["at_most"] is None
+                else f"at most {goal['at_most']:g}"
+            )
+            print(
+                f"  {name}: {goal['measured']:.3g}, goal {bound}: "
+                f"{'met' if goal['met'] else 'missed'}"
+            )
+        results = (
+            json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
+        ) | {part: result}
         with written_whole(RESULTS) as partial:
             partial.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     print(f"written: {RESULTS.relative_to(ROOT)}, which the page shows")

@@ -1,4 +1,6 @@
-"""Where many pairs settle: the closed form against a loop over pairs, and against waiting until they have."""
+"""Where many pairs settle: the closed form against a loop over pairs, and against
+waiting until they have.
+"""
 
 import numpy as np
 import torch
@@ -21,7 +23,9 @@ def solve_loop(agents: list[GradientAgent]) -> np.ndarray:
 
 
 def complete_loop(agents: list[GradientAgent]) -> tuple[np.ndarray, np.ndarray]:
-    """w_inf of each pair, its rate, and a look for a shared kernel: what `equilibrium` finds."""
+    """w_inf of each pair, its rate, and a look for a shared kernel: what `equilibrium`
+    finds.
+    """
     limits, rates = [], []
     for matrix, offset in _systems(agents):
         identity = np.eye(len(offset))
@@ -34,7 +38,9 @@ def complete_loop(agents: list[GradientAgent]) -> tuple[np.ndarray, np.ndarray]:
 
 def _systems(agents: list[GradientAgent]):
     """I - A B and A b + a of each pair, one after the other."""
-    (s_w, t_w), (s_u, t_u) = ((agent.prompt.covariance.numpy(), agent.target.numpy()) for agent in agents)
+    (s_w, t_w), (s_u, t_u) = (
+        (agent.prompt.covariance.numpy(), agent.target.numpy()) for agent in agents
+    )
     eta_w, eta_u = (agent.step_size.expand(len(s_w)).numpy() for agent in agents)
     identity = np.eye(s_w.shape[-1])
     for i in range(len(s_w)):
@@ -45,20 +51,30 @@ def _systems(agents: list[GradientAgent]):
 def run() -> dict[str, object]:
     agents, start = draw(PAIRS)
     few = [agent[:LOOPED] for agent in agents]
-    times = side_by_side({
-        "closed form": lambda: equilibrium(*agents),
-        "solve loop": lambda: solve_loop(few),
-        "complete loop": lambda: complete_loop(few),
-    })
-    waits = side_by_side({"closed form": lambda: equilibrium(*few),
-                          "simulation": lambda: settle(few, start[:LOOPED], tolerance=TOLERANCE)})
+    times = side_by_side(
+        {
+            "closed form": lambda: equilibrium(*agents),
+            "solve loop": lambda: solve_loop(few),
+            "complete loop": lambda: complete_loop(few),
+        }
+    )
+    waits = side_by_side(
+        {
+            "closed form": lambda: equilibrium(*few),
+            "simulation": lambda: settle(few, start[:LOOPED], tolerance=TOLERANCE),
+        }
+    )
     for name in ("solve loop", "complete loop"):
         times[name] *= PAIRS / LOOPED
     return {
-        "pairs": PAIRS, "d": D, "looped": LOOPED, "threads": torch.get_num_threads(),
+        "pairs": PAIRS,
+        "d": D,
+        "looped": LOOPED,
+        "threads": torch.get_num_threads(),
         "seconds": {name: spread(values) for name, values in times.items()}
         | {"simulation": spread(waits["simulation"] * PAIRS / LOOPED)},
         "against_solve_loop": ratio(times["solve loop"], times["closed form"]),
         "against_complete_loop": ratio(times["complete loop"], times["closed form"]),
-        "against_simulation": ratio(waits["simulation"], waits["closed form"]), "goals": {},
+        "against_simulation": ratio(waits["simulation"], waits["closed form"]),
+        "goals": {},
     }

@@ -1,11 +1,13 @@
-"""No progress bars, one thread, and property tests that draw the same examples on every run."""
+"""No progress bars, one thread, and property tests that draw the same examples on every
+run.
+"""
 
 import os
 
 os.environ["TQDM_DISABLE"] = "1"  # read when tqdm is imported
 
-import torch  # noqa: E402
-from hypothesis import settings  # noqa: E402
+import torch
+from hypothesis import settings
 
 torch.set_num_threads(1)
 settings.register_profile("book", deadline=None, derandomize=True, database=None)

@@ -1,4 +1,6 @@
-"""One-sided convergence: the condition, the one-query attack that meets it, and how it degrades."""
+"""One-sided convergence: the condition, the one-query attack that meets it, and how it
+degrades.
+"""
 
 import math
 
@@ -31,24 +33,39 @@ def apply(matrix: torch.Tensor, vector: torch.Tensor) -> torch.Tensor:
 
 
 def agent(covariance: torch.Tensor, target: torch.Tensor, seed: int) -> GradientAgent:
-    prompt = prompt_with_covariance(covariance, target, target.shape[-1] + 3, generator=generator(seed))
+    prompt = prompt_with_covariance(
+        covariance, target, target.shape[-1] + 3, generator=generator(seed)
+    )
     return GradientAgent(prompt, ETA)
 
 
-def random_agent(d: int, kappa: float, seed: int, rank: int | None = None) -> GradientAgent:
+def random_agent(
+    d: int, kappa: float, seed: int, rank: int | None = None
+) -> GradientAgent:
     """A batch of three."""
-    covariance = random_covariance(d, kappa, generator=generator(seed), rank=rank, largest=4.0, shape=(3,))
+    covariance = random_covariance(
+        d, kappa, generator=generator(seed), rank=rank, largest=4.0, shape=(3,)
+    )
     return agent(covariance, normal(3, d, seed=seed + 1), seed + 2)
 
 
 @given(seed=seeds, d=dimensions, kappa=st.floats(1, 50))
-def test_one_query_finds_the_white_box_direction_and_the_attack_reaches_its_target(seed, d, kappa):
+def test_one_query_finds_the_white_box_direction_and_the_attack_reaches_its_target(
+    seed, d, kappa
+):
     victim, target = random_agent(d, kappa, seed), normal(3, d, seed=seed + 3)
     gap = victim.target - target
     q = query_attack_direction(victim, target)
-    torch.testing.assert_close(q, torch.nn.functional.normalize(apply(victim.prompt.covariance, gap), dim=-1),
-                               rtol=0, atol=1e-13)
-    attacker = GradientAgent(attack_prompt(q, ETA, target, d + 2, elsewhere=1.0, generator=generator(seed)), ETA)
+    torch.testing.assert_close(
+        q,
+        torch.nn.functional.normalize(apply(victim.prompt.covariance, gap), dim=-1),
+        rtol=0,
+        atol=1e-13,
+    )
+    attacker = GradientAgent(
+        attack_prompt(q, ETA, target, d + 2, elsewhere=1.0, generator=generator(seed)),
+        ETA,
+    )
     limit = equilibrium(attacker, victim)
     B, _ = victim.affine()
     torch.testing.assert_close(limit.error_w, torch.zeros_like(gap), rtol=0, atol=1e-12)
@@ -64,7 +81,11 @@ def test_a_victim_blind_to_the_gap_keeps_all_of_it(seed, d):
     gap = normal(3, d, seed=seed + 4)
     seen = torch.nn.functional.normalize(seen.squeeze(-1), dim=-1)
     gap = gap - (gap * seen).sum(-1, keepdim=True) * seen
-    winner = agent(random_covariance(d, 3.0, generator=generator(seed), shape=(3,)), victim.target - gap, seed)
+    winner = agent(
+        random_covariance(d, 3.0, generator=generator(seed), shape=(3,)),
+        victim.target - gap,
+        seed,
+    )
     limit = equilibrium(winner, victim)
     torch.testing.assert_close(limit.error_w, torch.zeros_like(gap), rtol=0, atol=1e-11)
     torch.testing.assert_close(limit.error_u, -gap, rtol=0, atol=1e-11)
@@ -74,18 +95,29 @@ def test_a_victim_blind_to_the_gap_keeps_all_of_it(seed, d):
 
 
 @given(seed=seeds, d=dimensions, kappa=st.floats(1, 50))
-def test_an_agent_reaches_its_target_if_and_only_if_it_misses_by_nothing(seed, d, kappa):
+def test_an_agent_reaches_its_target_if_and_only_if_it_misses_by_nothing(
+    seed, d, kappa
+):
     one, other = random_agent(d, kappa, seed), random_agent(d, kappa, seed + 10)
     (A, _), (B, _) = one.affine(), other.affine()
     identity = torch.eye(d, dtype=torch.float64)
     gap = other.target - one.target
     limit, misses = equilibrium(one, other), one_sided(one, other)
-    for miss, error, A, B in ((misses.miss_w, limit.error_w, A, B), (misses.miss_u, limit.error_u, B, A)):
-        size = torch.linalg.vector_norm(apply(A @ (identity - B), gap), dim=-1)
-        torch.testing.assert_close(miss, size / torch.linalg.vector_norm(gap, dim=-1), rtol=1e-9, atol=1e-13)
+    for miss, error, own, others in (
+        (misses.miss_w, limit.error_w, A, B),
+        (misses.miss_u, limit.error_u, B, A),
+    ):
+        size = torch.linalg.vector_norm(apply(own @ (identity - others), gap), dim=-1)
+        torch.testing.assert_close(
+            miss, size / torch.linalg.vector_norm(gap, dim=-1), rtol=1e-9, atol=1e-13
+        )
         # I - A B is invertible, so the error is zero exactly where the miss is.
-        torch.testing.assert_close(torch.linalg.vector_norm(apply(identity - A @ B, error), dim=-1), size,
-                                   rtol=1e-9, atol=1e-12)
+        torch.testing.assert_close(
+            torch.linalg.vector_norm(apply(identity - own @ others, error), dim=-1),
+            size,
+            rtol=1e-9,
+            atol=1e-12,
+        )
 
 
 def test_a_sampled_attack_prompt_forgets_the_direction_up_to_the_predicted_scatter():
@@ -94,35 +126,65 @@ def test_a_sampled_attack_prompt_forgets_the_direction_up_to_the_predicted_scatt
     along = torch.outer(q, q)
     across = torch.eye(d, dtype=torch.float64) - along
     root = along / math.sqrt(ETA) + across * math.sqrt(elsewhere)
-    A, _ = GradientAgent(Prompt(normal(draws, n, d, seed=1) @ root, torch.zeros(d)), ETA).affine()
+    A, _ = GradientAgent(
+        Prompt(normal(draws, n, d, seed=1) @ root, torch.zeros(d)), ETA
+    ).affine()
     forgotten = A @ q
     predicted = (2 * along + ETA * elsewhere * across) / n
-    # Five standard errors of a mean, and of a second moment of a variable that is nearly normal.
+    # Five standard errors of a mean, and of a second moment of a variable that is
+    # nearly normal.
     largest = predicted.diagonal().amax()
-    torch.testing.assert_close(forgotten.mean(0), torch.zeros_like(q), rtol=0,
-                               atol=5 * math.sqrt(largest / draws))
-    torch.testing.assert_close(forgotten.mT @ forgotten / draws, predicted, rtol=0,
-                               atol=5 * largest.item() * math.sqrt(2 / draws))
+    torch.testing.assert_close(
+        forgotten.mean(0),
+        torch.zeros_like(q),
+        rtol=0,
+        atol=5 * math.sqrt(largest / draws),
+    )
+    torch.testing.assert_close(
+        forgotten.mT @ forgotten / draws,
+        predicted,
+        rtol=0,
+        atol=5 * largest.item() * math.sqrt(2 / draws),
+    )
 
 
 def test_a_redrawing_victim_leaves_the_attacker_the_predicted_mean_error():
-    d, draws, turns, elsewhere, spectrum = 3, 4000, 40, 0.75, torch.tensor([0.2, 0.6, 1.8])
+    d, draws, turns, elsewhere, spectrum = (
+        3,
+        4000,
+        40,
+        0.75,
+        torch.tensor([0.2, 0.6, 1.8]),
+    )
     w, u = normal(d, seed=0), normal(d, seed=1)
-    prompt = attack_prompt(normal(d, seed=2), ETA, w, d, elsewhere=elsewhere, generator=generator(3))
-    attacker, across = GradientAgent(prompt, ETA), GradientAgent(prompt, ETA).affine()[0] / (1 - ETA * elsewhere)
+    prompt = attack_prompt(
+        normal(d, seed=2), ETA, w, d, elsewhere=elsewhere, generator=generator(3)
+    )
+    attacker, across = (
+        GradientAgent(prompt, ETA),
+        GradientAgent(prompt, ETA).affine()[0] / (1 - ETA * elsewhere),
+    )
 
     class Redrawing:
         target, random = u, generator(4)
 
         def __call__(self, message):
-            rotation, _ = torch.linalg.qr(torch.randn(draws, d, d, generator=self.random, dtype=torch.float64))
-            return message - ETA * apply(rotation * spectrum.unsqueeze(-2) @ rotation.mT, message - u)
+            rotation, _ = torch.linalg.qr(
+                torch.randn(draws, d, d, generator=self.random, dtype=torch.float64)
+            )
+            return message - ETA * apply(
+                rotation * spectrum.unsqueeze(-2) @ rotation.mT, message - u
+            )
 
     errors = interact([attacker, Redrawing()], w, turns).by_agent(0)[:, -1] - w
     a, b = 1 - ETA * elsewhere, 1 - ETA * spectrum.mean().item()
     scatter = errors.std(0).amax().item() / math.sqrt(draws)
-    torch.testing.assert_close(errors.mean(0), a * (1 - b) / (1 - a * b) * across @ (u - w), rtol=0,
-                               atol=4 * scatter)
+    torch.testing.assert_close(
+        errors.mean(0),
+        a * (1 - b) / (1 - a * b) * across @ (u - w),
+        rtol=0,
+        atol=4 * scatter,
+    )
     assert scatter < 0.005
 
 
@@ -132,7 +194,11 @@ def test_winner_names_each_element_of_a_batch():
 
     def along_the_gap(eigenvalues: list[float], target: torch.Tensor) -> GradientAgent:
         first = torch.tensor(eigenvalues, dtype=torch.float64)
-        return agent(torch.diag_embed(torch.stack([first, torch.ones_like(first)], dim=-1)), target, seed=0)
+        return agent(
+            torch.diag_embed(torch.stack([first, torch.ones_like(first)], dim=-1)),
+            target,
+            seed=0,
+        )
 
     w = along_the_gap([slow, step_one_shot, slow, step_one_shot], torch.zeros(2))
     u = along_the_gap([slow, slow, step_one_shot, step_one_shot], gap)
@@ -142,11 +208,22 @@ def test_winner_names_each_element_of_a_batch():
 
 def test_if_both_null_the_gap_each_hits_its_own_target_every_turn():
     w, u = normal(5, seed=0), normal(5, seed=1)
-    agents = [GradientAgent(attack_prompt(u - w, ETA, target, 5, elsewhere=1.0, generator=generator(seed)), ETA)
-              for seed, target in enumerate((w, u))]
+    agents = [
+        GradientAgent(
+            attack_prompt(
+                u - w, ETA, target, 5, elsewhere=1.0, generator=generator(seed)
+            ),
+            ETA,
+        )
+        for seed, target in enumerate((w, u))
+    ]
     trajectory = interact(agents, w, turns=6)
-    torch.testing.assert_close(trajectory.by_agent(0), w.expand(6, 5), rtol=0, atol=1e-13)
-    torch.testing.assert_close(trajectory.by_agent(1), u.expand(6, 5), rtol=0, atol=1e-13)
+    torch.testing.assert_close(
+        trajectory.by_agent(0), w.expand(6, 5), rtol=0, atol=1e-13
+    )
+    torch.testing.assert_close(
+        trajectory.by_agent(1), u.expand(6, 5), rtol=0, atol=1e-13
+    )
     assert one_sided(*agents).winner() == "both"
 
 
@@ -154,8 +231,12 @@ def test_an_eigenvalue_that_is_off_leaves_an_error_in_proportion():
     victim, target = random_agent(4, 5.0, seed=0), normal(3, 4, seed=5)
     mismatch = torch.logspace(-7, -2, 6, dtype=torch.float64)[:, None]
     q = query_attack_direction(victim, target)
-    prompt = attack_prompt(q, ETA / (1 + mismatch), target, 4, elsewhere=1.0, generator=generator(1))
-    error = torch.linalg.vector_norm(equilibrium(GradientAgent(prompt, ETA), victim).error_w, dim=-1)
+    prompt = attack_prompt(
+        q, ETA / (1 + mismatch), target, 4, elsewhere=1.0, generator=generator(1)
+    )
+    error = torch.linalg.vector_norm(
+        equilibrium(GradientAgent(prompt, ETA), victim).error_w, dim=-1
+    )
     slope = error.log().diff(dim=0) / mismatch.log().diff(dim=0)
     assert error.shape == (6, 3)
     assert ((slope - 1).abs() <= 0.02).all()
@@ -165,47 +246,89 @@ def test_an_eigenvalue_that_is_off_leaves_an_error_in_proportion():
 def test_attack_prompt_has_the_eigenvalues_asked_for():
     q = normal(3, 4, seed=0)
     step_size = torch.tensor([0.2, 0.5, 2.0], dtype=torch.float64)
-    prompt = attack_prompt(q, step_size, normal(4, seed=1), 7, elsewhere=0.7, generator=generator(2))
+    prompt = attack_prompt(
+        q, step_size, normal(4, seed=1), 7, elsewhere=0.7, generator=generator(2)
+    )
     assert prompt.inputs.shape == (3, 7, 4)
     A, _ = GradientAgent(prompt, step_size).affine()
     torch.testing.assert_close(apply(A, q), torch.zeros_like(q), rtol=0, atol=1e-14)
     other = normal(3, 4, seed=3)
-    other = other - (other * q).sum(-1, keepdim=True) / (q * q).sum(-1, keepdim=True) * q
-    torch.testing.assert_close(apply(prompt.covariance, other), 0.7 * other, rtol=0, atol=1e-14)
+    other = (
+        other - (other * q).sum(-1, keepdim=True) / (q * q).sum(-1, keepdim=True) * q
+    )
+    torch.testing.assert_close(
+        apply(prompt.covariance, other), 0.7 * other, rtol=0, atol=1e-14
+    )
 
 
 ONE = torch.ones(2, dtype=torch.float64)
 
 
 def attack(direction=ONE, step_size=ETA, n=2, elsewhere=1.0):
-    return attack_prompt(direction, step_size, ONE, n, elsewhere=elsewhere, generator=generator(0))
+    return attack_prompt(
+        direction, step_size, ONE, n, elsewhere=elsewhere, generator=generator(0)
+    )
 
 
 def test_a_blind_victims_rounding_is_no_reply_in_single_precision_either():
     for seed in range(20):
-        inputs, target, gap = normal(3, 6, seed=seed), normal(6, seed=seed + 1), normal(6, seed=seed + 2)
+        inputs, target, gap = (
+            normal(3, 6, seed=seed),
+            normal(6, seed=seed + 1),
+            normal(6, seed=seed + 2),
+        )
         blind_to = gap - torch.linalg.pinv(inputs) @ inputs @ gap
         victim = GradientAgent(Prompt(inputs.float(), target.float()), 0.1)
         with pytest.raises(ValueError, match="victim was unmoved by the target"):
             query_attack_direction(victim, (target + blind_to).float())
 
 
-@pytest.mark.parametrize(("call", "message"), [
-    (lambda: attack(direction=0 * ONE), "direction was zero or a number; it must be a vector other than zero"),
-    (lambda: attack(direction=math.nan * ONE), "direction was not finite"),
-    (lambda: attack(step_size=0.0), "step_size was 0; it must be greater than 0"),
-    (lambda: attack(elsewhere=0.0), "elsewhere was 0; it must be greater than 0"),
-    (lambda: attack(elsewhere=2 / ETA), "elsewhere was 2 / step_size; it must be below 2 / step_size"),
-    (lambda: attack(step_size=torch.full((2,), ETA), elsewhere=torch.ones(3)),
-     "direction and step_size and elsewhere was of leading shapes"),
-    (lambda: attack(n=1), "n was 1; it must be at least the rank of the covariance"),
-    (lambda: query_attack_direction(GradientAgent(Prompt(torch.eye(2).double(), ONE), ETA), ONE),
-     "victim was unmoved by the target; it must be an agent whose reply differs"),
-    (lambda: one_sided(*[GradientAgent(Prompt(torch.eye(2).double(), ONE), ETA)] * 2),
-     "agents was a pair with one target; it must be a pair with different targets"),
-    (lambda: one_sided(*(GradientAgent(Prompt(torch.eye(2).double(), c * ONE), ETA) for c in (0, 1))).winner(0.0),
-     "tolerance was 0.0; it must be greater than 0"),
-])
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (
+            lambda: attack(direction=0 * ONE),
+            "direction was zero or a number; it must be a vector other than zero",
+        ),
+        (lambda: attack(direction=math.nan * ONE), "direction was not finite"),
+        (lambda: attack(step_size=0.0), "step_size was 0; it must be greater than 0"),
+        (lambda: attack(elsewhere=0.0), "elsewhere was 0; it must be greater than 0"),
+        (
+            lambda: attack(elsewhere=2 / ETA),
+            "elsewhere was 2 / step_size; it must be below 2 / step_size",
+        ),
+        (
+            lambda: attack(step_size=torch.full((2,), ETA), elsewhere=torch.ones(3)),
+            "direction and step_size and elsewhere was of leading shapes",
+        ),
+        (
+            lambda: attack(n=1),
+            "n was 1; it must be at least the rank of the covariance",
+        ),
+        (
+            lambda: query_attack_direction(
+                GradientAgent(Prompt(torch.eye(2).double(), ONE), ETA), ONE
+            ),
+            "victim was unmoved by the target; it must be an agent whose reply differs",
+        ),
+        (
+            lambda: one_sided(
+                *[GradientAgent(Prompt(torch.eye(2).double(), ONE), ETA)] * 2
+            ),
+            "agents was a pair with one target; it must be a pair with different "
+            "targets",
+        ),
+        (
+            lambda: one_sided(
+                *(
+                    GradientAgent(Prompt(torch.eye(2).double(), c * ONE), ETA)
+                    for c in (0, 1)
+                )
+            ).winner(0.0),
+            "tolerance was 0.0; it must be greater than 0",
+        ),
+    ],
+)
 def test_bad_input_is_named(call, message):
     with pytest.raises(ValueError, match=message):
         call()

@@ -1,4 +1,6 @@
-"""The angle: plateaus against simulation, and the theorem on where they may decrease, with its sharpness."""
+"""The angle: plateaus against simulation, and the theorem on where they may decrease,
+with its sharpness.
+"""
 
 import math
 
@@ -9,26 +11,51 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent_dynamics.agents import GradientAgent
-from agent_dynamics.angle import expected_plateau, monotone_angle_limit, plateau_matrix, plateau_vs_angle, worst_orientation
+from agent_dynamics.angle import (
+    expected_plateau,
+    monotone_angle_limit,
+    plateau_matrix,
+    plateau_vs_angle,
+    worst_orientation,
+)
 from agent_dynamics.interaction import settle
-from agent_dynamics.prompts import Prompt, prompt_with_covariance, random_covariance, target_pair
+from agent_dynamics.prompts import (
+    Prompt,
+    prompt_with_covariance,
+    random_covariance,
+    target_pair,
+)
 
 
-def pair(d: int, conditions: tuple[float, float], seed: int) -> tuple[GradientAgent, GradientAgent]:
+def pair(
+    d: int, conditions: tuple[float, float], seed: int
+) -> tuple[GradientAgent, GradientAgent]:
     random = torch.Generator().manual_seed(seed)
     return tuple(
-        GradientAgent(prompt_with_covariance(random_covariance(d, kappa, generator=random), torch.zeros(d), d,
-                                             generator=random), 0.5)
+        GradientAgent(
+            prompt_with_covariance(
+                random_covariance(d, kappa, generator=random),
+                torch.zeros(d),
+                d,
+                generator=random,
+            ),
+            0.5,
+        )
         for kappa in conditions
     )
 
 
 def isotropic(d: int, step_size: float) -> GradientAgent:
-    return GradientAgent(Prompt(math.sqrt(d) * torch.eye(d, dtype=torch.float64), torch.zeros(d)), step_size)
+    return GradientAgent(
+        Prompt(math.sqrt(d) * torch.eye(d, dtype=torch.float64), torch.zeros(d)),
+        step_size,
+    )
 
 
 def orientations(d: int, number: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
-    return target_pair(d, math.pi / 2, generator=torch.Generator().manual_seed(seed), shape=(number,))
+    return target_pair(
+        d, math.pi / 2, generator=torch.Generator().manual_seed(seed), shape=(number,)
+    )
 
 
 conditions = st.tuples(st.floats(1.5, 20), st.floats(1.5, 20))
@@ -40,25 +67,46 @@ def test_plateau_vs_angle_is_the_squared_error_that_a_simulated_exchange_keeps()
     angles = torch.linspace(0, math.pi, 7, dtype=torch.float64)
     u = angles.cos()[:, None] * first + angles.sin()[:, None] * second
     w = first.expand_as(u)
-    last_w, last_u = settle([GradientAgent(Prompt(agent.prompt.inputs, target), 0.5)
-                             for agent, target in ((agent_w, w), (agent_u, u))], torch.zeros(4))
+    last_w, last_u = settle(
+        [
+            GradientAgent(Prompt(agent.prompt.inputs, target), 0.5)
+            for agent, target in ((agent_w, w), (agent_u, u))
+        ],
+        torch.zeros(4),
+    )
     plateaus = plateau_vs_angle(agent_w, agent_u, first, second, angles)
     gap = u - w
-    for plateau, error, G in ((plateaus[0], last_w - w, plateau_matrix(agent_w, agent_u)),
-                              (plateaus[1], last_u - u, plateau_matrix(agent_u, agent_w))):
-        torch.testing.assert_close(plateau, error.square().sum(-1), rtol=1e-10, atol=1e-14)
-        torch.testing.assert_close(plateau, ((gap @ G) * gap).sum(-1), rtol=1e-10, atol=1e-14)
+    for plateau, error, G in (
+        (plateaus[0], last_w - w, plateau_matrix(agent_w, agent_u)),
+        (plateaus[1], last_u - u, plateau_matrix(agent_u, agent_w)),
+    ):
+        torch.testing.assert_close(
+            plateau, error.square().sum(-1), rtol=1e-10, atol=1e-14
+        )
+        torch.testing.assert_close(
+            plateau, ((gap @ G) * gap).sum(-1), rtol=1e-10, atol=1e-14
+        )
 
 
 def test_pairs_and_orientations_are_batches():
     agents = [pair(3, (2, 6), seed) for seed in range(2)]
-    batched = tuple(GradientAgent(Prompt(torch.stack([p[i].prompt.inputs for p in agents])[:, None],
-                                         torch.zeros(3)), 0.5) for i in range(2))
+    batched = tuple(
+        GradientAgent(
+            Prompt(
+                torch.stack([p[i].prompt.inputs for p in agents])[:, None],
+                torch.zeros(3),
+            ),
+            0.5,
+        )
+        for i in range(2)
+    )
     first, second = orientations(3, 5, seed=3)
     angles = torch.tensor([0.3, 1.0, 2.0, 3.0], dtype=torch.float64)
     together = plateau_vs_angle(*batched, first, second, angles)
     for i in range(2):
-        for both, single in zip(together, plateau_vs_angle(*agents[i], first, second, angles), strict=True):
+        for both, single in zip(
+            together, plateau_vs_angle(*agents[i], first, second, angles), strict=True
+        ):
             assert both.shape == (2, 5, 4)
             torch.testing.assert_close(both[i], single, rtol=1e-12, atol=1e-15)
 
@@ -68,13 +116,16 @@ def test_no_orientation_decreases_before_the_limit(seed, d, conditions):
     agents = pair(d, conditions, seed)
     G = plateau_matrix(*agents)
     limit = monotone_angle_limit(torch.linalg.cond(G))
-    # Haar-random orientations, and random ones in the plane of the extreme eigenvectors, which come close.
+    # Haar-random orientations, and random ones in the plane of the extreme
+    # eigenvectors, which come close.
     first, second = orientations(d, 50, seed)
     flat_first, flat_second = orientations(2, 50, seed)
     extremes = torch.linalg.eigh(G).eigenvectors[:, [0, -1]]
     first = torch.cat([first, flat_first @ extremes.mT])
     second = torch.cat([second, flat_second @ extremes.mT])
-    plateau, _ = plateau_vs_angle(*agents, first, second, limit * torch.linspace(0, 1, 101, dtype=torch.float64))
+    plateau, _ = plateau_vs_angle(
+        *agents, first, second, limit * torch.linspace(0, 1, 101, dtype=torch.float64)
+    )
     assert (plateau.diff(dim=-1) >= -1e-13 * plateau.amax(-1, keepdim=True)).all()
 
 
@@ -88,7 +139,9 @@ def test_limit_is_sharp_the_worst_orientation_turns_there(seed, d, conditions):
     e1, e2 = cosine * second - sine * first, -cosine * first - sine * second
     slope = (cosine * e1 @ G @ e1 + sine * e1 @ G @ e2) / (e1 @ G @ e1)
     assert slope.abs() <= 1e-9
-    nearby = limit + 1e-2 * (math.pi - limit).minimum(limit) * torch.arange(-2, 3, dtype=torch.float64)
+    nearby = limit + 1e-2 * (math.pi - limit).minimum(limit) * torch.arange(
+        -2, 3, dtype=torch.float64
+    )
     (plateau, _) = plateau_vs_angle(*agents, first, second, nearby)
     assert plateau[0] < plateau[1] < plateau[2] > plateau[3] > plateau[4]
 
@@ -97,7 +150,8 @@ def test_slope_vanishes_first_at_the_limit_symbolically():
     theta, kappa, t = sympy.symbols("theta kappa t", positive=True)
     a, b, c = sympy.symbols("a b c")
     sine, cosine = sympy.sin(theta / 2), sympy.cos(theta / 2)
-    # In the plane of the targets: Delta, its direction e1 and e2 orthogonal to it, for any symmetric G.
+    # In the plane of the targets: Delta, its direction e1 and e2 orthogonal to it, for
+    # any symmetric G.
     G = sympy.Matrix([[a, b], [b, c]])
     gap = sympy.Matrix([sympy.cos(theta) - 1, sympy.sin(theta)])
     e1, e2 = sympy.Matrix([-sine, cosine]), sympy.Matrix([-cosine, -sine])
@@ -109,15 +163,30 @@ def test_slope_vanishes_first_at_the_limit_symbolically():
     largest = sympy.simplify(ratio.subs(t, 1 / sympy.sqrt(kappa)))
     assert sympy.simplify(largest - (kappa - 1) / (2 * sympy.sqrt(kappa))) == 0
     # tan(theta_max / 2) = 1 / largest, with theta_max = 4 arctan(1 / sqrt(kappa)).
-    assert sympy.simplify(sympy.expand_trig(sympy.tan(2 * sympy.atan(1 / sympy.sqrt(kappa)))) - 1 / largest) == 0
+    assert (
+        sympy.simplify(
+            sympy.expand_trig(sympy.tan(2 * sympy.atan(1 / sympy.sqrt(kappa))))
+            - 1 / largest
+        )
+        == 0
+    )
 
 
 def test_limit_has_the_values_of_its_formula():
     kappa = torch.tensor([1, 1.5, 4, 25, 100], dtype=torch.float64)
     limit = monotone_angle_limit(kappa)
-    torch.testing.assert_close(limit, torch.tensor([math.pi, 2.7389, 1.8546, 0.7896, 0.3987], dtype=torch.float64),
-                               rtol=0, atol=5e-5)
-    torch.testing.assert_close(limit[1:], 2 * torch.atan(2 * kappa.sqrt() / (kappa - 1))[1:], rtol=1e-14, atol=0)
+    torch.testing.assert_close(
+        limit,
+        torch.tensor([math.pi, 2.7389, 1.8546, 0.7896, 0.3987], dtype=torch.float64),
+        rtol=0,
+        atol=5e-5,
+    )
+    torch.testing.assert_close(
+        limit[1:],
+        2 * torch.atan(2 * kappa.sqrt() / (kappa - 1))[1:],
+        rtol=1e-14,
+        atol=0,
+    )
     assert limit[0] == monotone_angle_limit(1) == math.pi
 
 
@@ -128,37 +197,82 @@ def test_mean_over_random_orientations_is_the_expected_plateau():
     samples, _ = plateau_vs_angle(*agents, *orientations(4, number, seed=1), angles)
     expected = expected_plateau(plateau_matrix(*agents), angles)
     assert expected.shape == (6,)
-    assert ((samples.mean(0) - expected).abs() <= 4 * samples.std(0) / math.sqrt(number)).all()
+    assert (
+        (samples.mean(0) - expected).abs() <= 4 * samples.std(0) / math.sqrt(number)
+    ).all()
 
 
 def test_isotropic_geometry_is_monotone_for_every_orientation():
     agents = isotropic(3, 0.3), isotropic(3, 0.8)
     G = plateau_matrix(*agents)
     factor = 0.7 * 0.8 / (1 - 0.7 * 0.2)
-    torch.testing.assert_close(G, factor**2 * torch.eye(3, dtype=torch.float64), rtol=1e-13, atol=1e-15)
+    torch.testing.assert_close(
+        G, factor**2 * torch.eye(3, dtype=torch.float64), rtol=1e-13, atol=1e-15
+    )
     angles = torch.linspace(0, math.pi, 50, dtype=torch.float64)
     plateau, _ = plateau_vs_angle(*agents, *orientations(3, 20, seed=0), angles)
-    torch.testing.assert_close(plateau, expected_plateau(G, angles).expand_as(plateau), rtol=1e-12, atol=1e-15)
+    torch.testing.assert_close(
+        plateau, expected_plateau(G, angles).expand_as(plateau), rtol=1e-12, atol=1e-15
+    )
     assert (plateau.diff(dim=-1) > 0).all()
 
 
 E1, E2 = torch.eye(2, dtype=torch.float64)
 
 
-@pytest.mark.parametrize(("call", "message"), [
-    (lambda: monotone_angle_limit(0.5), "condition_number was 0.5; it must be at least 1"),
-    (lambda: monotone_angle_limit(math.inf), "condition_number was not finite"),
-    (lambda: worst_orientation(torch.eye(2)), "G was proportional to the identity; it must be anisotropic"),
-    (lambda: worst_orientation(torch.eye(1)), "G was proportional to the identity"),
-    (lambda: worst_orientation(torch.diag(torch.tensor([0.0, 1.0]))), "G was singular, .* positive definite"),
-    (lambda: expected_plateau(torch.tensor([[1.0, 1], [0, 1]]), [0.1]), "G was asymmetric"),
-    (lambda: expected_plateau(torch.eye(2), [-0.1]), "angles was -0.1 to -0.1; it must be between 0 and pi"),
-    (lambda: plateau_vs_angle(isotropic(2, 0.5), isotropic(2, 0.5), E1, E2, 0.1), r"angles was of shape \(\)"),
-    (lambda: plateau_vs_angle(isotropic(2, 0.5), isotropic(2, 0.5), E1, E1, [0.1]), "must be orthonormal"),
-    (lambda: plateau_vs_angle(isotropic(2, 0.5), isotropic(2, 0.5), 2 * E1, E2, [0.1]), "must be orthonormal"),
-    (lambda: plateau_vs_angle(isotropic(3, 0.5), isotropic(3, 0.5), E1, E2, [0.1]), r"first was of shape \(2,\)"),
-    (lambda: plateau_matrix(isotropic(2, 2.5), isotropic(2, 1.9)), "spectral radius below 1"),
-])
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (
+            lambda: monotone_angle_limit(0.5),
+            "condition_number was 0.5; it must be at least 1",
+        ),
+        (lambda: monotone_angle_limit(math.inf), "condition_number was not finite"),
+        (
+            lambda: worst_orientation(torch.eye(2)),
+            "G was proportional to the identity; it must be anisotropic",
+        ),
+        (lambda: worst_orientation(torch.eye(1)), "G was proportional to the identity"),
+        (
+            lambda: worst_orientation(torch.diag(torch.tensor([0.0, 1.0]))),
+            "G was singular, .* positive definite",
+        ),
+        (
+            lambda: expected_plateau(torch.tensor([[1.0, 1], [0, 1]]), [0.1]),
+            "G was asymmetric",
+        ),
+        (
+            lambda: expected_plateau(torch.eye(2), [-0.1]),
+            "angles was -0.1 to -0.1; it must be between 0 and pi",
+        ),
+        (
+            lambda: plateau_vs_angle(isotropic(2, 0.5), isotropic(2, 0.5), E1, E2, 0.1),
+            r"angles was of shape \(\)",
+        ),
+        (
+            lambda: plateau_vs_angle(
+                isotropic(2, 0.5), isotropic(2, 0.5), E1, E1, [0.1]
+            ),
+            "must be orthonormal",
+        ),
+        (
+            lambda: plateau_vs_angle(
+                isotropic(2, 0.5), isotropic(2, 0.5), 2 * E1, E2, [0.1]
+            ),
+            "must be orthonormal",
+        ),
+        (
+            lambda: plateau_vs_angle(
+                isotropic(3, 0.5), isotropic(3, 0.5), E1, E2, [0.1]
+            ),
+            r"first was of shape \(2,\)",
+        ),
+        (
+            lambda: plateau_matrix(isotropic(2, 2.5), isotropic(2, 1.9)),
+            "spectral radius below 1",
+        ),
+    ],
+)
 def test_bad_input_is_named(call, message):
     with pytest.raises(ValueError, match=message):
         call()

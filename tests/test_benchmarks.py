@@ -1,4 +1,6 @@
-"""The benchmarks compare equals: each plain version computes what the package's does. Nothing is timed here."""
+"""The benchmarks compare equals: each plain version computes what the package's does.
+Nothing is timed here.
+"""
 
 import json
 import re
@@ -21,8 +23,12 @@ from benchmarks.timing import goal, ratio, slope, spread
 def test_the_loop_and_the_turns_give_the_messages_of_interact():
     agents, start = simulation.draw(5, d=4)
     expected = interact(agents, start, 12).messages
-    np.testing.assert_allclose(simulation.loop(agents, start, 12), expected, rtol=1e-12, atol=1e-13)
-    torch.testing.assert_close(simulation.step_by_step(agents, start, 12), expected, rtol=1e-12, atol=1e-13)
+    np.testing.assert_allclose(
+        simulation.loop(agents, start, 12), expected, rtol=1e-12, atol=1e-13
+    )
+    torch.testing.assert_close(
+        simulation.step_by_step(agents, start, 12), expected, rtol=1e-12, atol=1e-13
+    )
 
 
 def test_a_million_pairs_are_those_pairs_part_by_part(monkeypatch):
@@ -54,11 +60,19 @@ def test_the_attention_matrix_gives_the_answers_from_moments(context):
     with torch.no_grad():
         model.value.copy_(normal(8, 8))
         model.query.copy_(normal(8, 8))
-        torch.testing.assert_close(training.answers(model, prompt, messages), model.step(prompt.gram, 7, messages))
+        torch.testing.assert_close(
+            training.answers(model, prompt, messages),
+            model.step(prompt.gram, 7, messages),
+        )
 
 
 def test_summaries_of_runs():
-    assert spread(np.array([3.0, 1.0, 2.0])) == {"median": 2.0, "low": 1.5, "high": 2.5, "runs": 3}
+    assert spread(np.array([3.0, 1.0, 2.0])) == {
+        "median": 2.0,
+        "low": 1.5,
+        "high": 2.5,
+        "runs": 3,
+    }
     assert ratio(np.array([2.0, 9.0]), np.array([1.0, 3.0]))["median"] == 2.5
     assert slope([1, 10, 100], [2, 200, 20000]) == pytest.approx(2)
     assert goal(0.02, at_most=0.03)["met"] and not goal(199, at_least=200)["met"]
@@ -66,32 +80,49 @@ def test_summaries_of_runs():
 
 def test_a_part_measured_again_leaves_the_others_as_they_were(tmp_path, monkeypatch):
     file = tmp_path / "results.json"
-    file.write_text(json.dumps({"sweeps": {"kept": 1}, "simulation": {"old": 2}}), encoding="utf-8")
+    file.write_text(
+        json.dumps({"sweeps": {"kept": 1}, "simulation": {"old": 2}}), encoding="utf-8"
+    )
     monkeypatch.setattr(benchmarks, "ROOT", tmp_path)
     monkeypatch.setattr(benchmarks, "RESULTS", file)
     monkeypatch.setenv("AGENT_DYNAMICS_CACHE", "")  # main sets it
     monkeypatch.setattr(simulation, "run", lambda: {"goals": {}})
     benchmarks.main(["simulation"])
     results = json.loads(file.read_text(encoding="utf-8"))
-    assert results["sweeps"] == {"kept": 1} and set(results["simulation"]) == {"goals", "took", "machine"}
+    assert results["sweeps"] == {"kept": 1} and set(results["simulation"]) == {
+        "goals",
+        "took",
+        "machine",
+    }
 
 
 PAGE = Path(__file__).parents[1] / "book" / "costs.md"
-RESULTS = json.loads((PAGE.parents[1] / "benchmarks" / "results.json").read_text(encoding="utf-8"))
+RESULTS = json.loads(
+    (PAGE.parents[1] / "benchmarks" / "results.json").read_text(encoding="utf-8")
+)
 
 
 @pytest.mark.parametrize("parts", [[], *([part] for part in RESULTS)])
 def test_the_page_shows_what_was_measured_of_the_parts(parts, tmp_path, monkeypatch):
     file, glued = tmp_path / "results.json", {}
-    file.write_text(json.dumps({part: RESULTS[part] for part in parts}), encoding="utf-8")
+    file.write_text(
+        json.dumps({part: RESULTS[part] for part in parts}), encoding="utf-8"
+    )
     monkeypatch.setenv("AGENT_DYNAMICS_BENCH", str(file))
-    monkeypatch.setattr("agent_dynamics.book.glue.glue", lambda name, value, *spec: glued.update({name: str(value)}))
-    monkeypatch.setattr("agent_dynamics.book.figures.save_figure", lambda *arguments, **more: None)
+    monkeypatch.setattr(
+        "agent_dynamics.book.glue.glue",
+        lambda name, value, *spec: glued.update({name: str(value)}),
+    )
+    monkeypatch.setattr(
+        "agent_dynamics.book.figures.save_figure", lambda *arguments, **more: None
+    )
     namespace = {}
     for cell in jupytext.read(PAGE).cells:
         if cell.cell_type == "code":
             exec(cell.source, namespace)
-    assert set(re.findall(r"{glue:text}`([^`]+)`", PAGE.read_text(encoding="utf-8"))) == set(glued)
+    assert set(
+        re.findall(r"{glue:text}`([^`]+)`", PAGE.read_text(encoding="utf-8"))
+    ) == set(glued)
     assert (glued["costs-limit"] == "(not measured)") == ("simulation" not in parts)
     assert (glued["costs-sweep-two"] == "(not measured)") == ("sweeps" not in parts)
 
@@ -99,7 +130,14 @@ def test_the_page_shows_what_was_measured_of_the_parts(parts, tmp_path, monkeypa
 def test_a_ratio_below_one_is_told_as_slower(tmp_path, monkeypatch):
     monkeypatch.setenv("AGENT_DYNAMICS_BENCH", str(tmp_path / "none"))
     namespace = {}
-    exec(next(cell.source for cell in jupytext.read(PAGE).cells if cell.cell_type == "code"), namespace)
+    exec(
+        next(
+            cell.source
+            for cell in jupytext.read(PAGE).cells
+            if cell.cell_type == "code"
+        ),
+        namespace,
+    )
     namespace["results"] = {"faster": {"median": 2.0}, "slower": {"median": 0.25}}
     assert namespace["compared"]("faster") == "2 times as fast"
     assert namespace["compared"]("slower") == "4 times as slow"

@@ -1,4 +1,6 @@
-"""The cache: where it lies, that it is another one when the package's source is, and files that are whole or not there."""
+"""The cache: where it lies, that it is another one when the package's source is, and
+files that are whole or not there.
+"""
 
 from pathlib import Path
 
@@ -8,7 +10,9 @@ from agent_dynamics import cache
 from agent_dynamics.cache import cache_folder, written_whole
 
 
-def test_the_cache_lies_where_the_environment_says_or_in_the_working_directory(monkeypatch, tmp_path):
+def test_the_cache_lies_where_the_environment_says_or_in_the_working_directory(
+    monkeypatch, tmp_path
+):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("AGENT_DYNAMICS_CACHE", raising=False)
     assert cache_folder().parent == tmp_path / "cache"
@@ -38,7 +42,7 @@ def test_a_file_is_whole_or_not_there_whoever_else_writes_it(tmp_path):
         second.write_text("second")
         assert not path.exists()
     assert path.read_text() == "first" and list(tmp_path.iterdir()) == [path]
-    with pytest.raises(KeyboardInterrupt), written_whole(path) as partial:
+    with pytest.raises(KeyboardInterrupt), written_whole(path) as partial:  # noqa: PT012
         partial.write_text("half")
         raise KeyboardInterrupt
     assert path.read_text() == "first" and list(tmp_path.iterdir()) == [path]

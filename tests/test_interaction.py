@@ -14,15 +14,22 @@ from agent_dynamics.prompts import Prompt
 
 
 def normal(*shape: int, seed: int) -> torch.Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    return torch.randn(
+        *shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
+    )
 
 
 def agent(seed: int, *batch: int, d: int = 3, step_size: float = 0.2) -> GradientAgent:
-    return GradientAgent(Prompt(normal(*batch, 8, d, seed=seed), normal(*batch, d, seed=seed + 100)), step_size)
+    return GradientAgent(
+        Prompt(normal(*batch, 8, d, seed=seed), normal(*batch, d, seed=seed + 100)),
+        step_size,
+    )
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])
-def test_agents_reply_in_order_and_each_message_is_measured_against_its_senders_target(count):
+def test_agents_reply_in_order_and_each_message_is_measured_against_its_senders_target(
+    count,
+):
     agents = [agent(seed) for seed in range(count)]
     start = normal(3, seed=9)
     trajectory = interact(agents, start, turns=4)
@@ -35,10 +42,16 @@ def test_agents_reply_in_order_and_each_message_is_measured_against_its_senders_
             row.append(torch.linalg.vector_norm(message - each.target))
         errors.append(torch.stack(row))
     assert trajectory.messages.shape == (4 * count + 1, 3)
-    torch.testing.assert_close(trajectory.messages, torch.stack(messages), rtol=1e-13, atol=1e-14)
-    torch.testing.assert_close(trajectory.errors(), torch.stack(errors), rtol=1e-12, atol=1e-14)
+    torch.testing.assert_close(
+        trajectory.messages, torch.stack(messages), rtol=1e-13, atol=1e-14
+    )
+    torch.testing.assert_close(
+        trajectory.errors(), torch.stack(errors), rtol=1e-12, atol=1e-14
+    )
     for index in range(count):
-        assert torch.equal(trajectory.by_agent(index), trajectory.messages[1 + index::count])
+        assert torch.equal(
+            trajectory.by_agent(index), trajectory.messages[1 + index :: count]
+        )
 
 
 def test_batches_broadcast_and_each_element_is_its_own_exchange():
@@ -52,36 +65,79 @@ def test_batches_broadcast_and_each_element_is_its_own_exchange():
             w = GradientAgent(Prompt(one.prompt.inputs[i, 0], one.target[i, 0]), 0.2)
             u = GradientAgent(Prompt(other.prompt.inputs[j], other.target[j]), 0.2)
             single = interact([w, u], start, turns=5)
-            torch.testing.assert_close(trajectory.messages[i, j], single.messages, rtol=1e-13, atol=1e-14)
-            torch.testing.assert_close(trajectory.errors()[i, j], single.errors(), rtol=1e-12, atol=1e-14)
+            torch.testing.assert_close(
+                trajectory.messages[i, j], single.messages, rtol=1e-13, atol=1e-14
+            )
+            torch.testing.assert_close(
+                trajectory.errors()[i, j], single.errors(), rtol=1e-12, atol=1e-14
+            )
 
 
 def test_settle_ends_where_a_long_exchange_does():
     agents, start = [agent(0, 5), agent(1, 5)], normal(3, seed=9)
     long = interact(agents, start, turns=2000)
     for index, last in enumerate(settle(agents, start)):
-        torch.testing.assert_close(last, long.by_agent(index)[:, -1], rtol=1e-12, atol=1e-12)
+        torch.testing.assert_close(
+            last, long.by_agent(index)[:, -1], rtol=1e-12, atol=1e-12
+        )
 
 
 def test_settle_refuses_an_exchange_that_diverges_or_is_cut_short():
     with pytest.raises(RuntimeError, match="the exchange diverged"):
         settle([agent(0, step_size=50.0), agent(1)], normal(3, seed=9))
     with pytest.raises(RuntimeError, match="still moves by .* after 100 turns"):
-        settle([agent(0, step_size=1e-3), agent(1, step_size=1e-3)], normal(3, seed=9), turns=99)
-    with pytest.raises(ValueError, match="tolerance was nan; it must be a finite number"):
+        settle(
+            [agent(0, step_size=1e-3), agent(1, step_size=1e-3)],
+            normal(3, seed=9),
+            turns=99,
+        )
+    with pytest.raises(
+        ValueError, match="tolerance was nan; it must be a finite number"
+    ):
         settle([agent(0)], normal(3, seed=9), tolerance=math.nan)
 
 
-@pytest.mark.parametrize("exchange", [lambda a, s, t: interact(a, s, t), lambda a, s, t: settle(a, s, turns=t)])
-@pytest.mark.parametrize(("agents", "start", "turns", "message"), [
-    ([], torch.zeros(3), 1, "agents was empty; it must be at least one agent"),
-    ([agent(0)], torch.zeros(4), 1, r"start was of shape \(4,\); it must be of shape \(..., 3\)"),
-    ([agent(0)], torch.full((3,), math.nan), 1, "start was not finite"),
-    ([agent(0), agent(1, d=2)], torch.zeros(3), 1, "agents was of dimensions 3 and 2; .* of one dimension"),
-    ([agent(0)], torch.zeros(3), 0, "turns was 0; it must be an integer of at least 1"),
-    ([agent(0, 3), agent(1, 4)], torch.zeros(3), 1, r"start and agent 0's target and agent 1's target was .*\(3,\), \(4,\)"),
-    ([agent(0, 3)], torch.zeros(4, 3), 1, r"start and agent 0's target was of leading shapes \(4,\), \(3,\)"),
-])
+@pytest.mark.parametrize(
+    "exchange",
+    [lambda a, s, t: interact(a, s, t), lambda a, s, t: settle(a, s, turns=t)],
+)
+@pytest.mark.parametrize(
+    ("agents", "start", "turns", "message"),
+    [
+        ([], torch.zeros(3), 1, "agents was empty; it must be at least one agent"),
+        (
+            [agent(0)],
+            torch.zeros(4),
+            1,
+            r"start was of shape \(4,\); it must be of shape \(..., 3\)",
+        ),
+        ([agent(0)], torch.full((3,), math.nan), 1, "start was not finite"),
+        (
+            [agent(0), agent(1, d=2)],
+            torch.zeros(3),
+            1,
+            "agents was of dimensions 3 and 2; .* of one dimension",
+        ),
+        (
+            [agent(0)],
+            torch.zeros(3),
+            0,
+            "turns was 0; it must be an integer of at least 1",
+        ),
+        (
+            [agent(0, 3), agent(1, 4)],
+            torch.zeros(3),
+            1,
+            r"start and agent 0's target and agent 1's target was .*\(3,\), \(4,\)",
+        ),
+        (
+            [agent(0, 3)],
+            torch.zeros(4, 3),
+            1,
+            r"start and agent 0's target was of leading shapes \(4,\), \(3,\)",
+        ),
+    ],
+)
 def test_bad_input_is_named(exchange, agents, start, turns, message):
     with pytest.raises(ValueError, match=message):
         exchange(agents, start, turns)
@@ -89,20 +145,29 @@ def test_bad_input_is_named(exchange, agents, start, turns, message):
 
 @given(seed=st.integers(0, 2**31), d=st.integers(1, 6), step_size=st.floats(0.01, 0.5))
 def test_error_recursion_over_random_pairs(seed, d, step_size):
-    pair = [agent(seed, d=d, step_size=step_size), agent(seed + 1, d=d, step_size=step_size / 2)]
+    pair = [
+        agent(seed, d=d, step_size=step_size),
+        agent(seed + 1, d=d, step_size=step_size / 2),
+    ]
     (A, _), (B, _) = (member.affine() for member in pair)
     gap = pair[1].target - pair[0].target
-    errors = interact(pair, normal(d, seed=seed + 2), turns=4).by_agent(0) - pair[0].target
+    errors = (
+        interact(pair, normal(d, seed=seed + 2), turns=4).by_agent(0) - pair[0].target
+    )
     push = A @ (gap - B @ gap)
     expected = errors[:-1] @ (A @ B).mT + push
-    torch.testing.assert_close(errors[1:], expected, rtol=1e-9, atol=1e-9 * errors.abs().max().item())
+    torch.testing.assert_close(
+        errors[1:], expected, rtol=1e-9, atol=1e-9 * errors.abs().max().item()
+    )
 
 
 @pytest.mark.parametrize("simultaneous", [False, True])
 def test_a_protocol_repeats_steps_adds_noise_then_rounds(simultaneous):
     agents, start = [agent(seed, 2) for seed in range(3)], normal(3, seed=9)
     protocol = Protocol((1, 2, 3), simultaneous=simultaneous, noise=0.3, digits=2)
-    run = interact(agents, start, 3, protocol, generator=torch.Generator().manual_seed(5))
+    run = interact(
+        agents, start, 3, protocol, generator=torch.Generator().manual_seed(5)
+    )
     random, message, expected = torch.Generator().manual_seed(5), start, []
     for _ in range(3):
         replies = []
@@ -110,20 +175,30 @@ def test_a_protocol_repeats_steps_adds_noise_then_rounds(simultaneous):
             reply = message
             for _ in range(steps):
                 reply = each(reply)
-            reply = reply + 0.3 * torch.randn(2, 3, generator=random, dtype=torch.float64)
+            reply = reply + 0.3 * torch.randn(
+                2, 3, generator=random, dtype=torch.float64
+            )
             replies.append((100 * reply).round() / 100)
             if not simultaneous:
                 message = replies[-1]
         expected += replies
         if simultaneous:
             message = torch.stack(replies).mean(0)
-    torch.testing.assert_close(run.messages[:, 1:], torch.stack(expected, dim=1), rtol=0, atol=1e-14)
+    torch.testing.assert_close(
+        run.messages[:, 1:], torch.stack(expected, dim=1), rtol=0, atol=1e-14
+    )
     assert torch.equal(run.messages[:, 0], start.expand(2, 3))
 
 
 def test_each_pair_of_a_batch_has_noise_of_its_own_from_the_first_message_on():
     random = torch.Generator().manual_seed(0)
-    run = interact([agent(0), agent(1, 4)], torch.zeros(3), 1, Protocol(noise=1.0), generator=random)
+    run = interact(
+        [agent(0), agent(1, 4)],
+        torch.zeros(3),
+        1,
+        Protocol(noise=1.0),
+        generator=random,
+    )
     assert len(run.by_agent(0).unique()) == 12
 
 
@@ -145,23 +220,37 @@ def test_agents_redrawn_each_turn_act_in_their_turn():
     assert drawn == [0, 1, 2, 3]
 
 
-@pytest.mark.parametrize(("make", "message"), [
-    (lambda: Protocol(0), "steps was 0; it must be an integer of at least 1"),
-    (lambda: Protocol((1, 0)), "steps was 0"),
-    (lambda: Protocol(noise=-1.0), "noise was -1.0; it must be at least 0"),
-    (lambda: Protocol(digits=-1), "digits was -1; it must be an integer of at least 0"),
-    (lambda: Protocol(digits=16), "digits was 16; it must be at most 15"),
-    (lambda: interact([agent(0)], torch.zeros(3), 1, Protocol((1, 2))),
-     r"steps was \(1, 2\) for 1 agents; it must be one number, or one for each agent"),
-    (lambda: interact([agent(0)], torch.zeros(3), 1, Protocol(noise=1.0)), "generator was None"),
-])
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Protocol(0), "steps was 0; it must be an integer of at least 1"),
+        (lambda: Protocol((1, 0)), "steps was 0"),
+        (lambda: Protocol(noise=-1.0), "noise was -1.0; it must be at least 0"),
+        (
+            lambda: Protocol(digits=-1),
+            "digits was -1; it must be an integer of at least 0",
+        ),
+        (lambda: Protocol(digits=16), "digits was 16; it must be at most 15"),
+        (
+            lambda: interact([agent(0)], torch.zeros(3), 1, Protocol((1, 2))),
+            r"steps was \(1, 2\) for 1 agents; it must be one number, or one for "
+            r"each agent",
+        ),
+        (
+            lambda: interact([agent(0)], torch.zeros(3), 1, Protocol(noise=1.0)),
+            "generator was None",
+        ),
+    ],
+)
 def test_a_bad_protocol_is_named(make, message):
     with pytest.raises(ValueError, match=message):
         make()
 
 
 def test_a_lone_agent_in_place_of_a_sequence_is_named():
-    with pytest.raises(ValueError, match="agents was one agent; it must be a sequence of agents"):
+    with pytest.raises(
+        ValueError, match="agents was one agent; it must be a sequence of agents"
+    ):
         interact(agent(0), torch.zeros(3), 1)
 
 
@@ -173,7 +262,7 @@ def test_messages_of_an_agent_that_is_not_there_are_refused(index):
 
 
 class Asked:
-    """An agent of which only its replies are known, so that it is asked turn by turn."""
+    """An agent of which only the replies are known, so that it is asked every turn."""
 
     def __init__(self, agent):
         self.target, self.reply = agent.target, agent
@@ -183,28 +272,54 @@ class Asked:
 
 
 def assert_same_as_turn_by_turn(agents, start, turns, protocol=Protocol()):
-    expected = interact([Asked(each) for each in protocol.players(agents)], start, turns)
+    expected = interact(
+        [Asked(each) for each in protocol.players(agents)], start, turns
+    )
     run = interact(agents, start, turns, protocol)
     assert run.messages.shape == expected.messages.shape
     scale = expected.messages.abs().amax((-2, -1), keepdim=True)
-    torch.testing.assert_close(run.messages / scale, expected.messages / scale, rtol=1e-12, atol=1e-13)
+    torch.testing.assert_close(
+        run.messages / scale, expected.messages / scale, rtol=1e-12, atol=1e-13
+    )
     for one, other in zip(run.targets, expected.targets, strict=True):
         assert torch.equal(one, other)
 
 
-@given(seed=st.integers(0, 2**31), d=st.integers(1, 9), count=st.integers(1, 3), turns=st.integers(1, 70),
-       examples=st.integers(1, 12), reach=st.floats(0.01, 1.99), steps=st.integers(1, 3))
-def test_all_turns_at_once_are_the_turns_one_by_one(seed, d, count, turns, examples, reach, steps):
+@given(
+    seed=st.integers(0, 2**31),
+    d=st.integers(1, 9),
+    count=st.integers(1, 3),
+    turns=st.integers(1, 70),
+    examples=st.integers(1, 12),
+    reach=st.floats(0.01, 1.99),
+    steps=st.integers(1, 3),
+)
+def test_all_turns_at_once_are_the_turns_one_by_one(
+    seed, d, count, turns, examples, reach, steps
+):
     agents = []
-    for i in range(count):  # fewer examples than d: blind directions, where rho(A B) = 1
-        prompt = Prompt(normal(4, examples, d, seed=seed + i), normal(4, d, seed=seed + 10 + i))
+    # Fewer examples than d: blind directions, where rho(A B) = 1.
+    for i in range(count):
+        prompt = Prompt(
+            normal(4, examples, d, seed=seed + i), normal(4, d, seed=seed + 10 + i)
+        )
         largest = torch.linalg.eigvalsh(prompt.covariance)[..., -1]
         agents.append(GradientAgent(prompt, reach / largest, steps=1 + i))
-    assert_same_as_turn_by_turn(agents, normal(d, seed=seed + 20), turns, Protocol(steps))
+    assert_same_as_turn_by_turn(
+        agents, normal(d, seed=seed + 20), turns, Protocol(steps)
+    )
 
 
-@pytest.mark.parametrize(("shapes", "start"), [
-    (((), ()), ()), (((), ()), (6,)), (((2, 1), (3,)), ()), (((3,), ()), (2, 3)), (((0,), ()), ())])
+@pytest.mark.parametrize(
+    ("shapes", "start"),
+    [
+        (((), ()), ()),
+        (((), ()), (6,)),
+        (((2, 1), (3,)), ()),
+        (((3,), ()), (2, 3)),
+        (((0,), ()), ()),
+    ],
+)
 def test_all_turns_at_once_in_batches_that_broadcast(shapes, start):
     agents = [agent(seed, *shape) for seed, shape in enumerate(shapes)]
     assert_same_as_turn_by_turn(agents, normal(*start, 3, seed=9), 5)
@@ -219,20 +334,33 @@ def test_all_turns_at_once_whatever_fits_into_the_scratch_memory(monkeypatch):
 
 
 def test_an_exchange_that_diverges_can_be_watched():
-    agents, start = [agent(0, step_size=5.0), agent(1, step_size=5.0)], normal(3, seed=9)
+    agents, start = (
+        [agent(0, step_size=5.0), agent(1, step_size=5.0)],
+        normal(3, seed=9),
+    )
     assert_same_as_turn_by_turn(agents, start, 40)
     messages = interact(agents, start, 2000).messages
-    assert torch.isfinite(messages[:100]).all() and not torch.isfinite(messages[-1]).any()
+    assert (
+        torch.isfinite(messages[:100]).all() and not torch.isfinite(messages[-1]).any()
+    )
 
 
 def test_a_power_that_overflows_where_no_message_goes_is_no_infinity():
-    prompt = Prompt(torch.diag(torch.tensor([40.0, 4.0], dtype=torch.float64).sqrt()), torch.tensor([0.0, 1.0]))
+    prompt = Prompt(
+        torch.diag(torch.tensor([40.0, 4.0], dtype=torch.float64).sqrt()),
+        torch.tensor([0.0, 1.0]),
+    )
     quiet, wild = torch.tensor([0.0, 3.0]), torch.tensor([1.0, 3.0])
     for start in (quiet, torch.stack([quiet, wild])):
         agents = [GradientAgent(prompt, 0.5)] * 2
         messages = interact(agents, start, 600).messages
-        assert torch.equal(messages.isfinite(), interact([Asked(one) for one in agents], start, 600).messages.isfinite())
-        torch.testing.assert_close(messages.reshape(-1, 1201, 2)[0, -1], prompt.target, rtol=0, atol=1e-12)
+        assert torch.equal(
+            messages.isfinite(),
+            interact([Asked(one) for one in agents], start, 600).messages.isfinite(),
+        )
+        torch.testing.assert_close(
+            messages.reshape(-1, 1201, 2)[0, -1], prompt.target, rtol=0, atol=1e-12
+        )
 
 
 def test_derivatives_flow_through_an_exchange():
@@ -243,11 +371,17 @@ def test_derivatives_flow_through_an_exchange():
 
 
 def test_a_part_of_a_batch_of_agents_is_their_part_of_the_exchange():
-    shared = GradientAgent(Prompt(normal(8, 3, seed=2), normal(7, 3, seed=3)), 0.2, steps=2)
+    shared = GradientAgent(
+        Prompt(normal(8, 3, seed=2), normal(7, 3, seed=3)), 0.2, steps=2
+    )
     steps = torch.linspace(0.1, 0.3, 7, dtype=torch.float64)
     own = GradientAgent(Prompt(normal(7, 8, 3, seed=4), normal(3, seed=5)), steps)
     start = normal(7, 3, seed=9)
     whole = interact([shared, own], start, 4)
     part = interact([shared[2:5], own[2:5]], start[2:5], 4)
-    torch.testing.assert_close(part.messages, whole.messages[2:5], rtol=1e-13, atol=1e-14)
-    torch.testing.assert_close(part.errors(), whole.errors()[2:5], rtol=1e-12, atol=1e-14)
+    torch.testing.assert_close(
+        part.messages, whole.messages[2:5], rtol=1e-13, atol=1e-14
+    )
+    torch.testing.assert_close(
+        part.errors(), whole.errors()[2:5], rtol=1e-12, atol=1e-14
+    )

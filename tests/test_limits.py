@@ -13,8 +13,13 @@ from torch.linalg import vector_norm
 from agent_dynamics.adversary import attack_prompt, query_attack_direction
 from agent_dynamics.agents import GradientAgent, Repeated
 from agent_dynamics.equilibrium import equilibrium
-from agent_dynamics.limits import redrawn_plateau, ring_equilibrium, simultaneous_equilibrium, stationary_covariance
 from agent_dynamics.interaction import Protocol, interact, settle
+from agent_dynamics.limits import (
+    redrawn_plateau,
+    ring_equilibrium,
+    simultaneous_equilibrium,
+    stationary_covariance,
+)
 from agent_dynamics.lsa import LSAAgent, gradient_descent_weights
 from agent_dynamics.prompts import Prompt, prompt_with_covariance, random_covariance
 
@@ -35,12 +40,19 @@ def apply(matrix: torch.Tensor, vector: torch.Tensor) -> torch.Tensor:
 
 def draw(random, d, product=0.8, condition=10.0, shape=(3,)):
     """A gradient agent of step ETA with largest ETA lambda = product."""
-    s = random_covariance(d, condition, largest=product / ETA, shape=shape, generator=random)
-    return GradientAgent(prompt_with_covariance(s, normal(random, *shape, d), d + 1, generator=random), ETA)
+    s = random_covariance(
+        d, condition, largest=product / ETA, shape=shape, generator=random
+    )
+    return GradientAgent(
+        prompt_with_covariance(s, normal(random, *shape, d), d + 1, generator=random),
+        ETA,
+    )
 
 
 def close(value, expected, tolerance=1e-10):
-    torch.testing.assert_close(value, expected, rtol=0, atol=tolerance * expected.abs().max().item())
+    torch.testing.assert_close(
+        value, expected, rtol=0, atol=tolerance * expected.abs().max().item()
+    )
 
 
 @settings(max_examples=30)
@@ -50,8 +62,10 @@ def test_inner_steps_put_powers_in_place_of_A_and_B(seed, d, product, steps):
     w, u = draw(random, d, product), draw(random, d)
     layer = gradient_descent_weights(d, ETA)
     identity = torch.eye(d, dtype=torch.float64)
-    A, B = (torch.linalg.matrix_power(identity - ETA * agent.prompt.covariance, k)
-            for agent, k in zip((w, u), steps, strict=True))
+    A, B = (
+        torch.linalg.matrix_power(identity - ETA * agent.prompt.covariance, k)
+        for agent, k in zip((w, u), steps, strict=True)
+    )
     gap = u.target - w.target
     error_w = apply(torch.linalg.inv(identity - A @ B) @ A @ (identity - B), gap)
     error_u = apply(-torch.linalg.inv(identity - B @ A) @ B @ (identity - A), gap)
@@ -60,7 +74,12 @@ def test_inner_steps_put_powers_in_place_of_A_and_B(seed, d, product, steps):
         limit = equilibrium(*protocol.players(pair))
         close(limit.error_w, error_w)
         close(limit.error_u, error_u)
-    close(interact([w, u], normal(random, d), 400, protocol).messages[..., -2, :] - w.target, error_w, 1e-5)
+    close(
+        interact([w, u], normal(random, d), 400, protocol).messages[..., -2, :]
+        - w.target,
+        error_w,
+        1e-5,
+    )
     close(settle(protocol.players([w, u]), normal(random, d))[0] - w.target, error_w)
 
 
@@ -71,8 +90,10 @@ def test_rarer_exchange_trades_own_error_for_agreement(seed, d, product, steps):
     pair = draw(random, d, product), draw(random, d)
     gap = pair[1].target - pair[0].target
     size = vector_norm(gap, dim=-1)
-    norms = [(1 - ETA * torch.linalg.eigvalsh(agent.prompt.covariance)[..., 0]) ** k
-             for agent, k in zip(pair, steps, strict=True)]
+    norms = [
+        (1 - ETA * torch.linalg.eigvalsh(agent.prompt.covariance)[..., 0]) ** k
+        for agent, k in zip(pair, steps, strict=True)
+    ]
     limit = equilibrium(*Protocol(steps).players(pair))
     errors = vector_norm(limit.error_w, dim=-1), vector_norm(limit.error_u, dim=-1)
     apart = vector_norm(limit.w - limit.u, dim=-1)
@@ -81,10 +102,18 @@ def test_rarer_exchange_trades_own_error_for_agreement(seed, d, product, steps):
         assert (error <= norm / (1 - norms[0] * norms[1]) * size * (1 + 1e-9)).all()
     rare = equilibrium(*Protocol(1200).players(pair))
     close(rare.w - rare.u, -gap, 1e-8)
-    alike = GradientAgent(prompt_with_covariance(torch.eye(d, dtype=torch.float64), pair[0].target, d + 1,
-                                                 generator=random), ETA)
-    other = GradientAgent(prompt_with_covariance(torch.eye(d, dtype=torch.float64), pair[1].target, d + 1,
-                                                 generator=random), ETA)
+    alike = GradientAgent(
+        prompt_with_covariance(
+            torch.eye(d, dtype=torch.float64), pair[0].target, d + 1, generator=random
+        ),
+        ETA,
+    )
+    other = GradientAgent(
+        prompt_with_covariance(
+            torch.eye(d, dtype=torch.float64), pair[1].target, d + 1, generator=random
+        ),
+        ETA,
+    )
     tight = equilibrium(*Protocol(steps[0]).players([alike, other]))
     a = (1 - ETA) ** steps[0]
     close(vector_norm(tight.error_w, dim=-1), a / (1 + a) * size)
@@ -93,20 +122,24 @@ def test_rarer_exchange_trades_own_error_for_agreement(seed, d, product, steps):
 
 @settings(max_examples=30)
 @given(seed=SEEDS, d=DIMENSIONS, steps=st.tuples(STEPS, st.integers(2, 5)))
-def test_the_blind_victim_and_the_redesigned_attack_survive_inner_steps_the_one_step_attack_does_not(
-        seed, d, steps):
+def test_blindness_and_the_redesigned_attack_survive_inner_steps_the_old_does_not(
+    seed, d, steps
+):
     random = torch.Generator().manual_seed(seed)
     w, u = draw(random, d), draw(random, d)
     gap = u.target - w.target
-    off = torch.eye(d, dtype=torch.float64) - (gap.unsqueeze(-1) * gap.unsqueeze(-2)
-                                               / gap.square().sum(-1)[..., None, None])
+    off = torch.eye(d, dtype=torch.float64) - (
+        gap.unsqueeze(-1) * gap.unsqueeze(-2) / gap.square().sum(-1)[..., None, None]
+    )
     blind = GradientAgent(Prompt(u.prompt.inputs @ off, u.target), ETA)
     limit = equilibrium(*Protocol(steps).players([w, blind]))
     close(limit.w, w.target)
     close(limit.error_u, -gap)
 
     def winner(direction):
-        prompt = attack_prompt(direction, ETA, w.target, d, elsewhere=0.2 / ETA, generator=random)
+        prompt = attack_prompt(
+            direction, ETA, w.target, d, elsewhere=0.2 / ETA, generator=random
+        )
         return equilibrium(*Protocol(steps).players([GradientAgent(prompt, ETA), u]))
 
     several = Repeated(u, steps[1])
@@ -116,25 +149,44 @@ def test_the_blind_victim_and_the_redesigned_attack_survive_inner_steps_the_one_
     q = apply(u.prompt.covariance, gap)
     q = q / vector_norm(q, dim=-1, keepdim=True)
     missed = apply(u.prompt.covariance, q)
-    off_axis = vector_norm(missed - (missed * q).sum(-1, keepdim=True) * q, dim=-1) / vector_norm(missed, dim=-1)
+    off_axis = vector_norm(
+        missed - (missed * q).sum(-1, keepdim=True) * q, dim=-1
+    ) / vector_norm(missed, dim=-1)
     lost = vector_norm(winner(q).error_w, dim=-1) / vector_norm(gap, dim=-1)
     assert (lost[off_axis > 0.01] > 1e-7).all()
     # An eigenvector of the victim's geometry is the exception.
-    u.prompt = prompt_with_covariance(torch.eye(d, dtype=torch.float64), u.target, d, generator=random)
+    u.prompt = prompt_with_covariance(
+        torch.eye(d, dtype=torch.float64), u.target, d, generator=random
+    )
     close(winner(gap).w, w.target)
 
 
 @settings(max_examples=50)
-@given(seed=SEEDS, products=st.tuples(*[st.lists(st.floats(0.1, 2.3), min_size=3, max_size=3)] * 2),
-       steps=st.tuples(STEPS, STEPS))
-def test_commuting_agents_are_stable_where_every_direction_is_damped_over_a_round(seed, products, steps):
+@given(
+    seed=SEEDS,
+    products=st.tuples(*[st.lists(st.floats(0.1, 2.3), min_size=3, max_size=3)] * 2),
+    steps=st.tuples(STEPS, STEPS),
+)
+def test_commuting_agents_are_stable_where_every_direction_is_damped_over_a_round(
+    seed, products, steps
+):
     random = torch.Generator().manual_seed(seed)
     frame = torch.linalg.qr(normal(random, 3, 3)).Q
     products = torch.tensor(products, dtype=torch.float64)
-    prompts = [prompt_with_covariance((frame * x) @ frame.mT, normal(random, 3), 3, generator=random)
-               for x in products]
-    factor = ((1 - products[0]).abs() ** steps[0] * (1 - products[1]).abs() ** steps[1]).max().item()
-    players = Protocol(steps).players([GradientAgent(prompt, 1.0) for prompt in prompts])
+    prompts = [
+        prompt_with_covariance(
+            (frame * x) @ frame.mT, normal(random, 3), 3, generator=random
+        )
+        for x in products
+    ]
+    factor = (
+        ((1 - products[0]).abs() ** steps[0] * (1 - products[1]).abs() ** steps[1])
+        .max()
+        .item()
+    )
+    players = Protocol(steps).players(
+        [GradientAgent(prompt, 1.0) for prompt in prompts]
+    )
     assume(abs(factor - 1) > 1e-6)
     if factor > 1:
         with pytest.raises(ValueError, match="spectral radius"):
@@ -151,7 +203,10 @@ def test_a_ring_settles_at_the_fixed_point_of_the_composition(seed, d, count, k)
     limits = ring_equilibrium(agents)
     last = torch.stack(settle(agents, normal(random, d)), dim=-2)
     close(limits.messages, last)
-    assert torch.equal(limits.errors, limits.messages - torch.stack([agent.target for agent in agents], dim=-2))
+    assert torch.equal(
+        limits.errors,
+        limits.messages - torch.stack([agent.target for agent in agents], dim=-2),
+    )
     turn = torch.eye(d, dtype=torch.float64)
     for agent in agents:
         turn = agent.affine()[0] @ turn
@@ -170,18 +225,37 @@ def test_simultaneous_exchange_settles_at_the_minimiser_of_the_sum(seed, d, coun
     protocol = Protocol(k, simultaneous=True)
     limits = simultaneous_equilibrium(protocol.players(agents))
     run = interact(agents, normal(random, d), 1500, protocol)
-    close(limits.messages, torch.stack([run.by_agent(i)[..., -1, :] for i in range(count)], dim=-2), 1e-8)
+    close(
+        limits.messages,
+        torch.stack([run.by_agent(i)[..., -1, :] for i in range(count)], dim=-2),
+        1e-8,
+    )
     shared = limits.messages.mean(-2)
-    pulls = [torch.eye(d, dtype=torch.float64) - agent.affine()[0] for agent in protocol.players(agents)]
-    minimiser = torch.linalg.solve(sum(pulls), sum(apply(pull, agent.target)
-                                                   for pull, agent in zip(pulls, agents, strict=True)))
+    pulls = [
+        torch.eye(d, dtype=torch.float64) - agent.affine()[0]
+        for agent in protocol.players(agents)
+    ]
+    minimiser = torch.linalg.solve(
+        sum(pulls),
+        sum(
+            apply(pull, agent.target) for pull, agent in zip(pulls, agents, strict=True)
+        ),
+    )
     close(shared, minimiser)
     if k == 1:
-        assert sum(agent.prompt.gradient(shared) for agent in agents).abs().max() < 1e-11
+        assert (
+            sum(agent.prompt.gradient(shared) for agent in agents).abs().max() < 1e-11
+        )
 
 
 @settings(max_examples=30)
-@given(seed=SEEDS, d=DIMENSIONS, count=st.integers(1, 4), k=st.integers(1, 3), noise=st.floats(1e-3, 10))
+@given(
+    seed=SEEDS,
+    d=DIMENSIONS,
+    count=st.integers(1, 4),
+    k=st.integers(1, 3),
+    noise=st.floats(1e-3, 10),
+)
 def test_stationary_covariance_solves_the_lyapunov_equation(seed, d, count, k, noise):
     random = torch.Generator().manual_seed(seed)
     agents = Protocol(k).players([draw(random, d, shape=(2,)) for _ in range(count)])
@@ -189,14 +263,23 @@ def test_stationary_covariance_solves_the_lyapunov_equation(seed, d, count, k, n
     assert covariances.shape == (2, count, d, d)
     maps = [agent.affine()[0] for agent in agents]
     for element in range(2):
-        turn, added = torch.eye(d, dtype=torch.float64), torch.zeros(d, d, dtype=torch.float64)
+        turn, added = (
+            torch.eye(d, dtype=torch.float64),
+            torch.zeros(d, d, dtype=torch.float64),
+        )
         for A in maps:
             turn = A[element] @ turn
-            added = A[element] @ added @ A[element].mT + noise**2 * torch.eye(d, dtype=torch.float64)
-        expected = torch.from_numpy(scipy.linalg.solve_discrete_lyapunov(turn.numpy(), added.numpy()))
+            added = A[element] @ added @ A[element].mT + noise**2 * torch.eye(
+                d, dtype=torch.float64
+            )
+        expected = torch.from_numpy(
+            scipy.linalg.solve_discrete_lyapunov(turn.numpy(), added.numpy())
+        )
         close(covariances[element, -1], expected)
     for i in range(count):  # index -1 closes the ring
-        step = maps[i] @ covariances[:, i - 1] @ maps[i].mT + noise**2 * torch.eye(d, dtype=torch.float64)
+        step = maps[i] @ covariances[:, i - 1] @ maps[i].mT + noise**2 * torch.eye(
+            d, dtype=torch.float64
+        )
         close(covariances[:, i], step)
 
 
@@ -204,30 +287,44 @@ def test_stationary_variance_of_one_direction_in_symbols():
     a, b, sigma, c = sympy.symbols("a b sigma c")
     solution = sympy.solve(sympy.Eq(c, b**2 * (a**2 * c + sigma**2) + sigma**2), c)[0]
     values = {a: sympy.Rational(3, 5), b: sympy.Rational(1, 5), sigma: 2}
-    pair = [GradientAgent(Prompt(torch.tensor([[x]], dtype=torch.float64).sqrt(), torch.zeros(1)), 1.0)
-            for x in (0.4, 0.8)]
+    pair = [
+        GradientAgent(
+            Prompt(torch.tensor([[x]], dtype=torch.float64).sqrt(), torch.zeros(1)), 1.0
+        )
+        for x in (0.4, 0.8)
+    ]
     measured = stationary_covariance(pair, 2.0)
     assert measured[1].item() == pytest.approx(float(solution.subs(values)), rel=1e-12)
-    assert measured[0].item() == pytest.approx(float((a**2 * solution + sigma**2).subs(values)), rel=1e-12)
+    assert measured[0].item() == pytest.approx(
+        float((a**2 * solution + sigma**2).subs(values)), rel=1e-12
+    )
 
 
 def sample_covariance_z(run, limits, predicted):
-    """The largest distance of replicas' covariance from the predicted, in standard errors."""
+    """The largest distance of replicas' covariance from the predicted, in standard
+    errors.
+    """
     replicas = run.messages.shape[-3]
     scores = []
     for i in range(len(run.targets)):
-        deviation = run.by_agent(i)[..., -1, :] - limits.messages[..., i, :].unsqueeze(-2)
+        deviation = run.by_agent(i)[..., -1, :] - limits.messages[..., i, :].unsqueeze(
+            -2
+        )
         sample = deviation.mT @ deviation / replicas
         c = predicted[..., i, :, :]
         variance = c.diagonal(dim1=-2, dim2=-1)
-        error = ((variance.unsqueeze(-1) * variance.unsqueeze(-2) + c.square()) / replicas).sqrt()
+        error = (
+            (variance.unsqueeze(-1) * variance.unsqueeze(-2) + c.square()) / replicas
+        ).sqrt()
         scores.append(((sample - c).abs() / error).max())
     return max(scores).item()
 
 
 @pytest.mark.parametrize("k", [1, 3])
 @pytest.mark.parametrize("digits", [None, 1])
-def test_noisy_messages_have_the_stationary_covariance_and_rounding_adds_a_twelfth(k, digits):
+def test_noisy_messages_have_the_stationary_covariance_and_rounding_adds_a_twelfth(
+    k, digits
+):
     random = torch.Generator().manual_seed(20 + k)
     agents = [draw(random, 3, shape=(2, 1)) for _ in range(2)]
     protocol = Protocol(k, noise=0.1, digits=digits)
@@ -238,8 +335,14 @@ def test_noisy_messages_have_the_stationary_covariance_and_rounding_adds_a_twelf
     limits = ring_equilibrium(players)
     limits.messages.squeeze_(1)
     assert sample_covariance_z(run, limits, covariances.squeeze(1)) < 5
-    # The test can tell: without the twelfth, or with half the noise, the distance is far larger.
-    assert sample_covariance_z(run, limits, stationary_covariance(players, 0.9 * noise).squeeze(1)) > 8
+    # The test can tell: without the twelfth, or with half the noise, the distance is
+    # far larger.
+    assert (
+        sample_covariance_z(
+            run, limits, stationary_covariance(players, 0.9 * noise).squeeze(1)
+        )
+        > 8
+    )
 
 
 @settings(max_examples=20)
@@ -252,8 +355,12 @@ def test_rounded_messages_stay_within_the_bound(seed, d, digits):
     norms = [torch.linalg.matrix_norm(agent.affine()[0], 2) for agent in agents]
     slip = math.sqrt(d) * 10.0**-digits / 2
     for i in range(2):
-        distance = vector_norm(run.by_agent(i)[..., -1, :] - limits.messages[..., i, :], dim=-1)
-        assert (distance <= (1 + norms[i]) * slip / (1 - norms[0] * norms[1]) + 1e-12).all()
+        distance = vector_norm(
+            run.by_agent(i)[..., -1, :] - limits.messages[..., i, :], dim=-1
+        )
+        assert (
+            distance <= (1 + norms[i]) * slip / (1 - norms[0] * norms[1]) + 1e-12
+        ).all()
 
 
 @pytest.mark.parametrize(("examples", "step"), [(2, 0.4), (5, 0.8), (50, 1.2)])
@@ -263,7 +370,10 @@ def test_redrawn_prompts_leave_the_predicted_mean_square_error(examples, step):
     targets = normal(random, d), normal(random, d)
 
     def agents(turn):
-        return [GradientAgent(Prompt(normal(random, replicas, examples, d), target), step) for target in targets]
+        return [
+            GradientAgent(Prompt(normal(random, replicas, examples, d), target), step)
+            for target in targets
+        ]
 
     run = interact(agents, torch.zeros(d, dtype=torch.float64), 25)
     squares = run.errors()[:, -1].square() / (targets[1] - targets[0]).square().sum()
@@ -276,21 +386,36 @@ def test_redrawn_prompts_leave_the_predicted_mean_square_error(examples, step):
 
 def test_redrawn_plateau_tends_to_the_fixed_one_with_many_examples():
     x = torch.tensor([0.1, 0.5, 1.5], dtype=torch.float64)
-    torch.testing.assert_close(redrawn_plateau(x, 10**12, 5), ((1 - x) / (2 - x)).square(), rtol=1e-9, atol=1e-10)
+    torch.testing.assert_close(
+        redrawn_plateau(x, 10**12, 5),
+        ((1 - x) / (2 - x)).square(),
+        rtol=1e-9,
+        atol=1e-10,
+    )
 
 
-@pytest.mark.parametrize("closed_form", [ring_equilibrium, simultaneous_equilibrium,
-                                         lambda agents: stationary_covariance(agents, 1.0)])
+@pytest.mark.parametrize(
+    "closed_form",
+    [
+        ring_equilibrium,
+        simultaneous_equilibrium,
+        lambda agents: stationary_covariance(agents, 1.0),
+    ],
+)
 def test_bad_agents_are_named(closed_form):
     random = torch.Generator().manual_seed(0)
     blind = GradientAgent(Prompt(torch.tensor([[1.0, 0.0]]), torch.zeros(2)), 0.5)
-    for agents, message in [([], "agents was empty; it must be at least one agent"),
-                            ([draw(random, 2), draw(random, 3)], r"agents was of dimensions \[2, 3\]"),
-                            ([draw(random, 2, shape=(2,)), draw(random, 2)], "agent 0 and agent 1 was"),
-                            ([GradientAgent(Prompt(torch.eye(2), torch.zeros(2)), 0.5), draw(random, 2)],
-                             "agents was of torch.float32 and torch.float64; it must be of one dtype"),
-                            ([draw(random, 2, product=5.0)] * 2, "round with spectral radius .* below 1"),
-                            ([blind, blind], "round with spectral radius 1; .* below 1")]:
+    for agents, message in [
+        ([], "agents was empty; it must be at least one agent"),
+        ([draw(random, 2), draw(random, 3)], r"agents was of dimensions \[2, 3\]"),
+        ([draw(random, 2, shape=(2,)), draw(random, 2)], "agent 0 and agent 1 was"),
+        (
+            [GradientAgent(Prompt(torch.eye(2), torch.zeros(2)), 0.5), draw(random, 2)],
+            "agents was of torch.float32 and torch.float64; it must be of one dtype",
+        ),
+        ([draw(random, 2, product=5.0)] * 2, "round with spectral radius .* below 1"),
+        ([blind, blind], "round with spectral radius 1; .* below 1"),
+    ]:
         with pytest.raises(ValueError, match=message):
             closed_form(agents)
 
@@ -298,8 +423,14 @@ def test_bad_agents_are_named(closed_form):
 def test_one_geometry_serves_a_batch_of_targets():
     random = torch.Generator().manual_seed(0)
     inputs = normal(random, 8, 3)
-    many, one = (GradientAgent(Prompt(inputs, normal(random, *shape, 3)), 0.1) for shape in ((5,), ()))
-    for closed_form, protocol in ((ring_equilibrium, Protocol()), (simultaneous_equilibrium, Protocol(simultaneous=True))):
+    many, one = (
+        GradientAgent(Prompt(inputs, normal(random, *shape, 3)), 0.1)
+        for shape in ((5,), ())
+    )
+    for closed_form, protocol in (
+        (ring_equilibrium, Protocol()),
+        (simultaneous_equilibrium, Protocol(simultaneous=True)),
+    ):
         limits = closed_form([many, one])
         run = interact([many, one], torch.zeros(3), 500, protocol)
         close(limits.messages, run.messages[:, -2:])
@@ -311,7 +442,9 @@ def test_bad_numbers_are_named():
     random = torch.Generator().manual_seed(0)
     with pytest.raises(ValueError, match="noise was 0; it must be greater than 0"):
         stationary_covariance([draw(random, 2)], 0)
-    with pytest.raises(ValueError, match=r"step was 1.6; it must be below 2 / \(.* / examples\) = 1.33"):
+    with pytest.raises(
+        ValueError, match=r"step was 1.6; it must be below 2 / \(.* / examples\) = 1.33"
+    ):
         redrawn_plateau(1.6, 10, 4)
     with pytest.raises(ValueError, match="examples was 0"):
         redrawn_plateau(0.5, 0, 4)

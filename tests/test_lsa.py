@@ -1,4 +1,4 @@
-"""The LSA layer: its construction is a gradient step, its Gram form is the literal one."""
+"""The LSA layer: its construction is a gradient step, its Gram form the literal one."""
 
 import math
 
@@ -9,7 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent_dynamics.agents import GradientAgent
-from agent_dynamics.lsa import LinearSelfAttention, LSAAgent, gradient_descent_weights, tokens
+from agent_dynamics.lsa import (
+    LinearSelfAttention,
+    LSAAgent,
+    gradient_descent_weights,
+    tokens,
+)
 from agent_dynamics.prompts import Prompt
 
 SEEDS = st.integers(0, 2**32 - 1)
@@ -36,8 +41,10 @@ def relative_error(value: torch.Tensor, expected: torch.Tensor) -> float:
     return (error / torch.linalg.vector_norm(expected, dim=-1)).max().item()
 
 
-def literal_answer(layer: LinearSelfAttention, prompt: Prompt, messages: torch.Tensor) -> torch.Tensor:
-    return layer(tokens(prompt, messages), prompt.examples)[..., layer.d + 1:-1, -1]
+def literal_answer(
+    layer: LinearSelfAttention, prompt: Prompt, messages: torch.Tensor
+) -> torch.Tensor:
+    return layer(tokens(prompt, messages), prompt.examples)[..., layer.d + 1 : -1, -1]
 
 
 def test_tokens_are_laid_out_in_four_blocks():
@@ -54,20 +61,30 @@ def test_tokens_are_laid_out_in_four_blocks():
 
 
 @settings(max_examples=50)
-@given(seed=SEEDS, d=st.integers(1, 8), n=st.integers(1, 20), earlier=st.integers(0, 4),
-       step_size=st.floats(0.01, 1.0))
+@given(
+    seed=SEEDS,
+    d=st.integers(1, 8),
+    n=st.integers(1, 20),
+    earlier=st.integers(0, 4),
+    step_size=st.floats(0.01, 1.0),
+)
 @torch.no_grad()
 def test_construction_takes_a_gradient_step_whatever_earlier_messages_the_context_holds(
-        seed, d, n, earlier, step_size):
+    seed, d, n, earlier, step_size
+):
     random = torch.Generator().manual_seed(seed)
     prompt = random_prompt(random, d, n)
     messages = normal(random, 3, earlier + 1, d)
     layer = gradient_descent_weights(d, step_size)
     gradient_step = GradientAgent(prompt, step_size)(messages[..., -1, :])
-    # Both add a step of about eta ||S|| ||w - t|| to w: rounding is relative to the sizes of all three.
+    # Both add a step of about eta ||S|| ||w - t|| to w: rounding is relative to the
+    # sizes of all three.
     scale = 1 + (step_size * torch.linalg.matrix_norm(prompt.gram)).max().item()
     scale *= 1 + torch.linalg.vector_norm(messages, dim=-1).max().item()
-    for answer in (literal_answer(layer, prompt, messages), layer.step(prompt.gram, n, messages)):
+    for answer in (
+        literal_answer(layer, prompt, messages),
+        layer.step(prompt.gram, n, messages),
+    ):
         assert (answer - gradient_step).abs().max() <= 1e-14 * scale
 
 
@@ -78,7 +95,13 @@ def test_step_from_second_moments_is_the_literal_layer(seed, d, n, earlier):
     random = torch.Generator().manual_seed(seed)
     prompt, layer = random_prompt(random, d, n), random_layer(random, d)
     messages = normal(random, 2, 3, earlier + 1, d)
-    assert relative_error(layer.step(prompt.gram, n, messages), literal_answer(layer, prompt, messages)) <= 1e-12
+    assert (
+        relative_error(
+            layer.step(prompt.gram, n, messages),
+            literal_answer(layer, prompt, messages),
+        )
+        <= 1e-12
+    )
 
 
 @pytest.mark.parametrize("d", [1, 2])
@@ -91,38 +114,56 @@ def test_construction_is_symbolically_a_gradient_step(d):
     weights = sympy.Matrix.vstack(sympy.zeros(d + 1, k), w, sympy.ones(1, k))
     z = sympy.Matrix.hstack(data, weights)
     layer = gradient_descent_weights(d, float(eta))
-    value, query = (sympy.Matrix(p.tolist()).applyfunc(sympy.Rational) for p in (layer.value, layer.query))
-    answer = (z + value * z * (z.T * query * z) / n)[d + 1:-1, -1]
+    value, query = (
+        sympy.Matrix(p.tolist()).applyfunc(sympy.Rational)
+        for p in (layer.value, layer.query)
+    )
+    answer = (z + value * z * (z.T * query * z) / n)[d + 1 : -1, -1]
     message = w[:, -1]
-    assert (answer - (message - eta * x.T * x * (message - t) / n)).expand() == sympy.zeros(d, 1)
+    assert (
+        answer - (message - eta * x.T * x * (message - t) / n)
+    ).expand() == sympy.zeros(d, 1)
 
 
 def test_agent_of_the_construction_is_the_gradient_agent():
     random = torch.Generator().manual_seed(0)
     prompt = random_prompt(random, 4, 9)
-    agent, gradient = LSAAgent(gradient_descent_weights(4, 0.3), prompt), GradientAgent(prompt, 0.3)
+    agent, gradient = (
+        LSAAgent(gradient_descent_weights(4, 0.3), prompt),
+        GradientAgent(prompt, 0.3),
+    )
     message = normal(random, 2, 3, 4)
-    torch.testing.assert_close(agent(message), gradient(message), rtol=1e-13, atol=1e-13)
+    torch.testing.assert_close(
+        agent(message), gradient(message), rtol=1e-13, atol=1e-13
+    )
     for measured, exact in zip(agent.affine(), gradient.affine(), strict=True):
         torch.testing.assert_close(measured, exact, rtol=1e-13, atol=1e-13)
     assert torch.equal(agent.target, prompt.target)
 
 
-def test_affine_map_of_any_layer_without_attention_between_weight_tokens_is_measured_exactly():
+def test_affine_map_of_a_layer_without_attention_between_weight_tokens_is_exact():
     random = torch.Generator().manual_seed(1)
     d, prompt = 3, random_prompt(random, 3, 9)
     layer = random_layer(random, d)
     with torch.no_grad():
-        layer.query[d + 1:, d + 1:] = 0
+        layer.query[d + 1 :, d + 1 :] = 0
     agent = LSAAgent(layer, prompt)
     a, b = agent.affine()
     message = normal(random, 3, d)
-    torch.testing.assert_close((a @ message.unsqueeze(-1)).squeeze(-1) + b, agent(message), rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(
+        (a @ message.unsqueeze(-1)).squeeze(-1) + b,
+        agent(message),
+        rtol=1e-12,
+        atol=1e-12,
+    )
 
 
 @pytest.mark.parametrize("step_size", [0.0, -0.1, math.nan, "large"])
 def test_construction_refuses_a_step_size_that_is_not_positive_and_finite(step_size):
-    with pytest.raises(ValueError, match="step_size was .*; it must be (a finite number|greater than 0)"):
+    with pytest.raises(
+        ValueError,
+        match="step_size was .*; it must be (a finite number|greater than 0)",
+    ):
         gradient_descent_weights(2, step_size)
 
 
@@ -131,11 +172,20 @@ def test_shapes_that_do_not_fit_are_named():
     layer = LinearSelfAttention(2)
     with pytest.raises(ValueError, match="d was 0"):
         LinearSelfAttention(0)
-    with pytest.raises(ValueError, match="prompt was of dimension 3; it must be of the layer's dimension 2"):
+    with pytest.raises(
+        ValueError,
+        match="prompt was of dimension 3; it must be of the layer's dimension 2",
+    ):
         LSAAgent(layer, prompt)
-    with pytest.raises(ValueError, match=r"messages was of shape \(1, 2\); it must be of shape \(..., 3\)"):
+    with pytest.raises(
+        ValueError,
+        match=r"messages was of shape \(1, 2\); it must be of shape \(..., 3\)",
+    ):
         tokens(prompt, torch.ones(1, 2))
     with pytest.raises(ValueError, match="prompt and messages was of leading shapes"):
         tokens(prompt, torch.ones(4, 1, 3))
-    with pytest.raises(ValueError, match=r"messages was of shape \(1, 3\); it must be of shape \(..., k \+ 1, 2\)"):
+    with pytest.raises(
+        ValueError,
+        match=r"messages was of shape \(1, 3\); it must be of shape \(..., k \+ 1, 2\)",
+    ):
         layer.step(torch.eye(3), 5, torch.ones(1, 3))

@@ -1,4 +1,6 @@
-"""The book's sources: claims are recorded and drawn where they say, chapters complete and self-contained."""
+"""The book's sources: claims are recorded and drawn where they say, chapters complete
+and self-contained.
+"""
 
 import ast
 import re
@@ -19,63 +21,116 @@ from agent_dynamics.book.exercises import exercises
 
 ROOT = Path(__file__).parents[1]
 BOOK = ROOT / "book"
-PAGES = {path.stem: path.read_text(encoding="utf-8") for path in sorted(BOOK.glob("*.md"))}
+PAGES = {
+    path.stem: path.read_text(encoding="utf-8") for path in sorted(BOOK.glob("*.md"))
+}
 CHAPTERS = [stem for stem in PAGES if re.match(r"\d\d-", stem)]
 
 
 @cache
 def cells(page: str) -> list:
-    return [cell for cell in jupytext.reads(PAGES[page], fmt="md:myst").cells if cell.cell_type == "code"]
+    return [
+        cell
+        for cell in jupytext.reads(PAGES[page], fmt="md:myst").cells
+        if cell.cell_type == "code"
+    ]
 
 
 def nodes(page: str, kind: type) -> list:
-    return [node for cell in cells(page) for node in ast.walk(ast.parse(cell.source)) if isinstance(node, kind)]
+    return [
+        node
+        for cell in cells(page)
+        for node in ast.walk(ast.parse(cell.source))
+        if isinstance(node, kind)
+    ]
 
 
 def recorded_ids(page: str) -> list[str]:
-    """The ids in the page's calls of record(), as patterns: what an f-string fills in can be anything."""
-    ids = [call.args[0] for call in nodes(page, ast.Call)
-           if isinstance(call.func, ast.Name) and call.func.id == "record"]
-    return ["".join(re.escape(part.value) if isinstance(part, ast.Constant) else ".+"
-                    for part in getattr(written, "values", [written])) for written in ids]
+    """The ids in the page's calls of record(), as patterns: what an f-string fills in
+    can be anything.
+    """
+    ids = [
+        call.args[0]
+        for call in nodes(page, ast.Call)
+        if isinstance(call.func, ast.Name) and call.func.id == "record"
+    ]
+    return [
+        "".join(
+            re.escape(part.value) if isinstance(part, ast.Constant) else ".+"
+            for part in getattr(written, "values", [written])
+        )
+        for written in ids
+    ]
 
 
 def gated(page: str) -> tuple[dict[str, str], dict[str, str]]:
     """The page's exercises and its solutions, by the exercise's label, in order."""
-    asked = re.findall(r"\{exercise-start\}[^\n]*\n:label: (\S+)\n(.*?)\{exercise-end\}", PAGES[page], re.DOTALL)
-    solved = re.findall(r"\{solution-start\} (\S+)\n(.*?)\{solution-end\}", PAGES[page], re.DOTALL)
+    asked = re.findall(
+        r"\{exercise-start\}[^\n]*\n:label: (\S+)\n(.*?)\{exercise-end\}",
+        PAGES[page],
+        re.DOTALL,
+    )
+    solved = re.findall(
+        r"\{solution-start\} (\S+)\n(.*?)\{solution-end\}", PAGES[page], re.DOTALL
+    )
     return dict(asked), dict(solved)
 
 
 def code(text: str, tag: str = "") -> list[ast.Module]:
     """The code cells of a piece of a page, those with the tag."""
-    found = re.findall(r"^```\{code-cell\}[^\n]*\n(:tags:[^\n]*\n)?(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    found = re.findall(
+        r"^```\{code-cell\}[^\n]*\n(:tags:[^\n]*\n)?(.*?)^```$",
+        text,
+        re.DOTALL | re.MULTILINE,
+    )
     return [ast.parse(source) for tags, source in found if tag in tags]
 
 
 def assigned(cell: ast.Module) -> dict[str, ast.stmt]:
     """The names that a cell defines or assigns, each with its statement."""
-    return {target: node for node in cell.body for target in (
-        [node.name] if isinstance(node, ast.FunctionDef) else
-        [ast.unparse(name) for name in node.targets] if isinstance(node, ast.Assign) else [])}
+    return {
+        target: node
+        for node in cell.body
+        for target in (
+            [node.name]
+            if isinstance(node, ast.FunctionDef)
+            else [ast.unparse(name) for name in node.targets]
+            if isinstance(node, ast.Assign)
+            else []
+        )
+    }
 
 
 def parameters(page: str) -> dict[str, ast.expr]:
     """What the cell tagged `parameters` assigns."""
-    cell, = (cell for cell in cells(page) if "parameters" in cell.metadata.get("tags", []))
-    return {statement.targets[0].id: statement.value for statement in ast.parse(cell.source).body
-            if isinstance(statement, ast.Assign)}
+    (cell,) = (
+        cell for cell in cells(page) if "parameters" in cell.metadata.get("tags", [])
+    )
+    return {
+        statement.targets[0].id: statement.value
+        for statement in ast.parse(cell.source).body
+        if isinstance(statement, ast.Assign)
+    }
 
 
 @pytest.mark.parametrize("claim", ledger().values(), ids=lambda claim: claim.id)
 def test_every_claim_is_recorded_by_its_chapter(claim):
-    assert any(re.fullmatch(pattern, claim.id) for pattern in recorded_ids(claim.chapter))
+    assert any(
+        re.fullmatch(pattern, claim.id) for pattern in recorded_ids(claim.chapter)
+    )
 
 
-@pytest.mark.parametrize("claim", [claim for claim in ledger().values() if claim.figure], ids=lambda claim: claim.id)
+@pytest.mark.parametrize(
+    "claim",
+    [claim for claim in ledger().values() if claim.figure],
+    ids=lambda claim: claim.id,
+)
 def test_the_figure_of_a_claim_is_drawn_in_its_chapter(claim):
-    drawn = [ast.literal_eval(call.args[0]) for call in nodes(claim.chapter, ast.Call)
-             if isinstance(call.func, ast.Name) and call.func.id == "save_figure"]
+    drawn = [
+        ast.literal_eval(call.args[0])
+        for call in nodes(claim.chapter, ast.Call)
+        if isinstance(call.func, ast.Name) and call.func.id == "save_figure"
+    ]
     assert claim.figure in drawn
 
 
@@ -87,9 +142,13 @@ def test_every_recorded_claim_is_in_the_ledger_under_its_chapter(page):
 
 
 @pytest.mark.parametrize("chapter", CHAPTERS)
-def test_chapter_says_what_it_teaches_sums_up_and_sets_code_exercises_with_solutions(chapter):
+def test_chapter_says_what_it_teaches_sums_up_and_sets_code_exercises_with_solutions(
+    chapter,
+):
     text = PAGES[chapter]
-    assert re.search(r"^[`:]{3,}\{admonition\} What you will learn$", text, re.MULTILINE)
+    assert re.search(
+        r"^[`:]{3,}\{admonition\} What you will learn$", text, re.MULTILINE
+    )
     assert re.search(r"^## Summary$", text, re.MULTILINE)
     asked, solved = gated(chapter)
     assert set(solved) <= set(asked)
@@ -99,15 +158,27 @@ def test_chapter_says_what_it_teaches_sums_up_and_sets_code_exercises_with_solut
 @pytest.mark.parametrize("chapter", CHAPTERS)
 def test_every_code_exercise_has_a_stub_a_check_and_a_solution_that_is_checked(chapter):
     asked, solved = gated(chapter)
-    graded = [label for label in asked if "{code-cell}" in asked[label] + solved.get(label, "")]
-    assert graded == [entry.id for entry in exercises().values() if entry.chapter == chapter]
+    graded = [
+        label
+        for label in asked
+        if "{code-cell}" in asked[label] + solved.get(label, "")
+    ]
+    assert graded == [
+        entry.id for entry in exercises().values() if entry.chapter == chapter
+    ]
     for label in graded:
-        stub, = code(asked[label], "exercise-stub")
-        check, = code(asked[label], "exercise-check")
-        answer, = assigned(stub)
-        assert any(isinstance(node, ast.Constant) and node.value is ... for node in ast.walk(stub))
-        grade, = (name for name, node in assigned(check).items()
-                  if f"{name} = grader('{label}'" in ast.unparse(node))
+        (stub,) = code(asked[label], "exercise-stub")
+        (check,) = code(asked[label], "exercise-check")
+        (answer,) = assigned(stub)
+        assert any(
+            isinstance(node, ast.Constant) and node.value is ...
+            for node in ast.walk(stub)
+        )
+        (grade,) = (
+            name
+            for name, node in assigned(check).items()
+            if f"{name} = grader('{label}'" in ast.unparse(node)
+        )
         assert answer in assigned(code(solved[label])[-1])
         for cell in (check, code(solved[label])[-1]):
             assert ast.unparse(cell.body[-1]) == f"{grade}({answer})"
@@ -118,7 +189,9 @@ def test_chapter_has_a_parameters_cell_with_a_seed(chapter):
     assert isinstance(ast.literal_eval(parameters(chapter)["seed"]), int)
 
 
-@pytest.mark.parametrize("path", sorted(BOOK.glob("*.fast.yml")), ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "path", sorted(BOOK.glob("*.fast.yml")), ids=lambda path: path.name
+)
 def test_fast_profile_sets_only_parameters_of_its_chapter(path):
     fast = yaml.safe_load(path.read_text(encoding="utf-8"))
     assert fast
@@ -127,10 +200,17 @@ def test_fast_profile_sets_only_parameters_of_its_chapter(path):
 
 @pytest.mark.parametrize("page", PAGES)
 def test_page_needs_only_the_package_and_what_it_depends_on(page):
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    declared = {canonicalize_name(Requirement(line).name) for line in project["dependencies"]}
-    importable = {module for module, owners in packages_distributions().items()
-                  if declared & {canonicalize_name(owner) for owner in owners}}
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))[
+        "project"
+    ]
+    declared = {
+        canonicalize_name(Requirement(line).name) for line in project["dependencies"]
+    }
+    importable = {
+        module
+        for module, owners in packages_distributions().items()
+        if declared & {canonicalize_name(owner) for owner in owners}
+    }
     imported = {alias.name for node in nodes(page, ast.Import) for alias in node.names}
     imported |= {node.module for node in nodes(page, ast.ImportFrom)}
     top = {name.partition(".")[0] for name in imported}
@@ -140,8 +220,14 @@ def test_page_needs_only_the_package_and_what_it_depends_on(page):
 def test_contents_list_every_page_once():
     def entries(tree):
         if isinstance(tree, dict):
-            return [tree[key] for key in ("root", "file") if key in tree] + entries(list(tree.values()))
-        return [entry for branch in tree for entry in entries(branch)] if isinstance(tree, list) else []
+            return [tree[key] for key in ("root", "file") if key in tree] + entries(
+                list(tree.values())
+            )
+        return (
+            [entry for branch in tree for entry in entries(branch)]
+            if isinstance(tree, list)
+            else []
+        )
 
     contents = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
     assert sorted(entries(contents)) == sorted(PAGES)

@@ -1,4 +1,6 @@
-"""Training: it recovers the gradient step, and a run is determined by its configuration."""
+"""Training: it recovers the gradient step, and a run is determined by its
+configuration.
+"""
 
 import math
 from dataclasses import replace
@@ -12,20 +14,32 @@ from agent_dynamics import training
 from agent_dynamics.agents import GradientAgent
 from agent_dynamics.lsa import gradient_descent_weights
 from agent_dynamics.prompts import Prompt
-from agent_dynamics.training import TrainedLSA, TrainingConfig, cached_lsa, operator_error, train_lsa
+from agent_dynamics.training import (
+    TrainedLSA,
+    TrainingConfig,
+    cached_lsa,
+    operator_error,
+    train_lsa,
+)
 
-SMALL = TrainingConfig(dimension=2, seed=1, examples=4, batch_size=8, steps=120, evaluate_every=10)
+SMALL = TrainingConfig(
+    dimension=2, seed=1, examples=4, batch_size=8, steps=120, evaluate_every=10
+)
 
 
 def normal(*shape: int, seed: int) -> torch.Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    return torch.randn(
+        *shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
+    )
 
 
 def assert_same_run(one: TrainedLSA, other: TrainedLSA) -> None:
     assert one.config == other.config
     for name in ("value", "query"):
         assert torch.equal(getattr(one.model, name), getattr(other.model, name))
-    assert one.history.keys() == other.history.keys() == {"step", "loss", "operator_error"}
+    assert (
+        one.history.keys() == other.history.keys() == {"step", "loss", "operator_error"}
+    )
     for name, column in one.history.items():
         assert torch.equal(column, other.history[name])
 
@@ -36,7 +50,9 @@ def finished() -> TrainedLSA:
 
 
 @pytest.mark.parametrize("condition_number", [1.0, 100.0])
-def test_training_recovers_the_gradient_step_whatever_the_history_and_stops_there(condition_number):
+def test_training_recovers_the_gradient_step_whatever_the_history_and_stops_there(
+    condition_number,
+):
     config = TrainingConfig(dimension=5, seed=0, condition_number=condition_number)
     run = train_lsa(config)
     prompt = Prompt(normal(50, 12, 5, seed=1), normal(50, 5, seed=2))
@@ -57,7 +73,9 @@ def test_a_configuration_determines_the_weights(finished):
 
 
 def interrupt(monkeypatch, name: str, call: int) -> None:
-    """Make the call-th call of one of the training module's functions end in Ctrl-C, after its work."""
+    """Make the call-th call of one of the training module's functions end in Ctrl-C,
+    after its work.
+    """
     original, calls = getattr(training, name), []
 
     def interrupted(*arguments):
@@ -70,11 +88,22 @@ def interrupt(monkeypatch, name: str, call: int) -> None:
     monkeypatch.setattr(training, name, interrupted)
 
 
-@pytest.mark.parametrize(("name", "call"), [
-    ("_train_step", 1), ("_train_step", 57), ("_train_step", 110), ("_train_step", 120),
-    ("_token_moments", 1), ("_token_moments", 110), ("operator_error", 1), ("operator_error", 12),
-])
-def test_an_interrupted_run_resumes_to_the_same_weights_and_history(monkeypatch, tmp_path, finished, name, call):
+@pytest.mark.parametrize(
+    ("name", "call"),
+    [
+        ("_train_step", 1),
+        ("_train_step", 57),
+        ("_train_step", 110),
+        ("_train_step", 120),
+        ("_token_moments", 1),
+        ("_token_moments", 110),
+        ("operator_error", 1),
+        ("operator_error", 12),
+    ],
+)
+def test_an_interrupted_run_resumes_to_the_same_weights_and_history(
+    monkeypatch, tmp_path, finished, name, call
+):
     checkpoint = tmp_path / "folder" / "run.safetensors"
     with monkeypatch.context() as patched:
         interrupt(patched, name, call)
@@ -84,7 +113,9 @@ def test_an_interrupted_run_resumes_to_the_same_weights_and_history(monkeypatch,
     assert_same_run(TrainedLSA.load(checkpoint), finished)
 
 
-def test_an_interruption_in_the_middle_of_an_update_leaves_no_half_made_step(monkeypatch, tmp_path, finished):
+def test_an_interruption_in_the_middle_of_an_update_leaves_no_half_made_step(
+    monkeypatch, tmp_path, finished
+):
     checkpoint = tmp_path / "run.safetensors"
     update, calls = torch.optim.Adam.step, []
 
@@ -98,19 +129,28 @@ def test_an_interruption_in_the_middle_of_an_update_leaves_no_half_made_step(mon
         patched.setattr(torch.optim.Adam, "step", interrupted)
         with pytest.raises(KeyboardInterrupt):
             train_lsa(SMALL, checkpoint=checkpoint)
-    with pytest.raises(ValueError, match="run.safetensors, the checkpoint of a run that stopped at step"):
+    with pytest.raises(
+        ValueError,
+        match="run.safetensors, the checkpoint of a run that stopped at step",
+    ):
         TrainedLSA.load(checkpoint)
     assert_same_run(train_lsa(SMALL, checkpoint=checkpoint), finished)
 
 
-def test_a_resumed_run_takes_only_the_steps_that_are_left_and_a_finished_one_none(monkeypatch, tmp_path, finished):
+def test_a_resumed_run_takes_only_the_steps_that_are_left_and_a_finished_one_none(
+    monkeypatch, tmp_path, finished
+):
     checkpoint = tmp_path / "run.safetensors"
     with monkeypatch.context() as patched:
         interrupt(patched, "_train_step", 105)
         with pytest.raises(KeyboardInterrupt):
             train_lsa(SMALL, checkpoint=checkpoint)
     taken, original = [], training._train_step
-    monkeypatch.setattr(training, "_train_step", lambda run, *rest: taken.append(run.step) or original(run, *rest))
+    monkeypatch.setattr(
+        training,
+        "_train_step",
+        lambda run, *rest: taken.append(run.step) or original(run, *rest),
+    )
     train_lsa(SMALL, checkpoint=checkpoint)
     assert taken == list(range(100, 120))
     taken.clear()
@@ -124,7 +164,10 @@ def test_a_resumed_run_takes_only_the_steps_that_are_left_and_a_finished_one_non
 def test_a_checkpoint_of_another_configuration_is_refused(tmp_path, finished):
     path = tmp_path / "run.safetensors"
     finished.save(path)
-    with pytest.raises(ValueError, match=r"checkpoint was .*seed=1.*; it must be one written by .*seed=2"):
+    with pytest.raises(
+        ValueError,
+        match=r"checkpoint was .*seed=1.*; it must be one written by .*seed=2",
+    ):
         train_lsa(replace(SMALL, seed=2), checkpoint=path)
 
 
@@ -137,23 +180,31 @@ def test_a_saved_layer_loads_as_it_was(tmp_path, finished):
 def test_a_configuration_of_numpy_numbers_is_kept_as_one_of_pythons(tmp_path):
     config = replace(SMALL, dimension=np.int64(2), step_size=np.float32(0.5), steps=10)
     train_lsa(config, checkpoint=tmp_path / "layer")
-    assert TrainedLSA.load(tmp_path / "layer").config == replace(SMALL, step_size=0.5, steps=10)
+    assert TrainedLSA.load(tmp_path / "layer").config == replace(
+        SMALL, step_size=0.5, steps=10
+    )
 
 
 def test_a_file_that_holds_no_layer_is_named(tmp_path):
     path = tmp_path / "layer.safetensors"
-    with pytest.raises(FileNotFoundError, match="no trained LSA layer at .*layer.safetensors"):
+    with pytest.raises(
+        FileNotFoundError, match="no trained LSA layer at .*layer.safetensors"
+    ):
         TrainedLSA.load(path)
     path.write_bytes(b"not a safetensors file")
-    with pytest.raises(ValueError, match="layer.safetensors, which holds no trained LSA layer"):
+    with pytest.raises(
+        ValueError, match="layer.safetensors, which holds no trained LSA layer"
+    ):
         TrainedLSA.load(path)
     for metadata in (None, {"config": "{", "step": "1"}):
         safetensors.torch.save_file({"value": torch.zeros(2)}, path, metadata=metadata)
-        with pytest.raises(ValueError, match="layer.safetensors, which holds no trained LSA layer"):
+        with pytest.raises(
+            ValueError, match="layer.safetensors, which holds no trained LSA layer"
+        ):
             TrainedLSA.load(path)
 
 
-def test_operator_error_is_zero_for_the_construction_and_the_relative_miss_for_another_step_size():
+def test_operator_error_is_zero_for_the_construction_else_the_relative_miss():
     prompt = Prompt(normal(20, 9, 4, seed=0), normal(20, 4, seed=1))
     assert operator_error(gradient_descent_weights(4, 0.4), prompt, 0.4).max() <= 1e-14
     wrong = operator_error(gradient_descent_weights(4, 0.5), prompt, 0.4)
@@ -165,36 +216,60 @@ def test_training_moments_have_the_wishart_mean_and_variance():
     d, n = config.dimension, config.examples
     gram = training._token_moments(config, draws, np.random.default_rng(0))
     identity = torch.eye(d, dtype=torch.float64)
-    mean = torch.zeros(d + 1, d + 1, dtype=torch.float64)  # E S = I, E S t = 0, E t'St = d
+    # E S = I, E S t = 0, E t'St = d.
+    mean = torch.zeros(d + 1, d + 1, dtype=torch.float64)
     mean[:d, :d], mean[d, d] = identity, d
     s = gram[:, :d, :d]
-    for sample, expected in ((gram, mean), ((s - identity).square(), (1 + identity) / n)):
+    for sample, expected in (
+        (gram, mean),
+        ((s - identity).square(), (1 + identity) / n),
+    ):
         standard_error = sample.std(0) / math.sqrt(draws)
         assert ((sample.mean(0) - expected).abs() <= 5 * standard_error).all()
-    # Each is the moment matrix of n examples with exact labels: y = x't leaves no variance of its own.
-    schur = gram[:, d, d] - (gram[:, d, None, :d] @ torch.linalg.solve(s, gram[:, :d, d, None])).flatten()
+    # Each is the moment matrix of n examples with exact labels: y = x't leaves no
+    # variance of its own.
+    schur = (
+        gram[:, d, d]
+        - (gram[:, d, None, :d] @ torch.linalg.solve(s, gram[:, :d, d, None])).flatten()
+    )
     assert (schur.abs() <= 1e-9 * gram[:, d, d]).all()
 
 
 def test_ill_conditioned_training_examples_have_the_moments_of_their_covariances():
-    config, draws = TrainingConfig(dimension=3, seed=0, examples=5, condition_number=100.0), 50_000
+    config, draws = (
+        TrainingConfig(dimension=3, seed=0, examples=5, condition_number=100.0),
+        50_000,
+    )
     spectrum = torch.tensor([0.01, 0.1, 1.0], dtype=torch.float64)
     # E S = mean(spectrum) I over orientations; of a Wishart matrix
     # E tr S^2 = (1 + 1/n) tr Sigma^2 + (tr Sigma)^2 / n.
     square = (1 + 1 / 5) * spectrum.square().sum() + spectrum.sum().square() / 5
-    trained = training._token_moments(config, draws, np.random.default_rng(0))[:, :3, :3]
-    validation = torch.cat([training._validation_prompts(replace(config, seed=seed)).covariance
-                            for seed in range(50)])
+    trained = training._token_moments(config, draws, np.random.default_rng(0))[
+        :, :3, :3
+    ]
+    validation = torch.cat(
+        [
+            training._validation_prompts(replace(config, seed=seed)).covariance
+            for seed in range(50)
+        ]
+    )
     for s in (trained, validation):
-        for sample, expected in ((s, spectrum.mean() * torch.eye(3, dtype=torch.float64)),
-                                 (s.square().sum((-2, -1)), square)):
-            assert ((sample.mean(0) - expected).abs() <= 5 * sample.std(0) / math.sqrt(len(s))).all()
+        for sample, expected in (
+            (s, spectrum.mean() * torch.eye(3, dtype=torch.float64)),
+            (s.square().sum((-2, -1)), square),
+        ):
+            assert (
+                (sample.mean(0) - expected).abs()
+                <= 5 * sample.std(0) / math.sqrt(len(s))
+            ).all()
 
 
 def test_a_cached_layer_is_trained_once(monkeypatch, tmp_path, finished):
     monkeypatch.setenv("AGENT_DYNAMICS_CACHE", str(tmp_path))
     assert_same_run(cached_lsa(SMALL), finished)
-    monkeypatch.setattr(training, "_train_step", lambda *arguments: pytest.fail("trained again"))
+    monkeypatch.setattr(
+        training, "_train_step", lambda *arguments: pytest.fail("trained again")
+    )
     assert_same_run(cached_lsa(SMALL), finished)
     with pytest.raises(pytest.fail.Exception, match="trained again"):
         cached_lsa(replace(SMALL, condition_number=2.0))
@@ -208,31 +283,51 @@ def test_gradient_flow_conserves_the_difference_of_squared_norms():
     value, query = run.model.value.detach().clone(), run.model.query.detach().clone()
     training._train_step(run, TrainingConfig(dimension=3, seed=0))
     # d/dt (||V||^2 - ||Q||^2) = -2 <V, dL/dV> + 2 <Q, dL/dQ>
-    flow_of_value, flow_of_query = value * run.model.value.grad, query * run.model.query.grad
+    flow_of_value, flow_of_query = (
+        value * run.model.value.grad,
+        query * run.model.query.grad,
+    )
     for tokens in (slice(None), slice(4, None)):  # all, and the weight tokens alone
         assert flow_of_value[:, tokens].sum().abs() > 1
-        torch.testing.assert_close(flow_of_value[:, tokens].sum(), flow_of_query[tokens].sum(), rtol=1e-12, atol=0)
+        torch.testing.assert_close(
+            flow_of_value[:, tokens].sum(),
+            flow_of_query[tokens].sum(),
+            rtol=1e-12,
+            atol=0,
+        )
 
 
-@pytest.mark.parametrize(("changes", "message"), [
-    ({"dimension": 0}, "dimension was 0; it must be an integer of at least 1"),
-    ({"seed": -1}, "seed was -1; it must be an integer of at least 0"),
-    ({"seed": 0.5}, "seed was 0.5; it must be an integer"),
-    ({"examples": 1}, "examples was 1; it must be at least the dimension 2"),
-    ({"condition_number": 0.5}, "condition_number was 0.5; it must be at least 1"),
-    ({"condition_number": math.nan}, "condition_number was nan; it must be a finite number"),
-    ({"dimension": 1, "condition_number": 2.0}, "condition_number was 2.0; it must be 1 where the dimension is 1"),
-    ({"context": -1}, "context was -1"),
-    ({"batch_size": 0}, "batch_size was 0"),
-    ({"steps": True}, "steps was True; it must be an integer"),
-    ({"evaluate_every": 0}, "evaluate_every was 0"),
-    ({"step_size": 0.0}, "step_size was 0.0; it must be greater than 0"),
-    ({"step_size": math.nan}, "step_size was nan; it must be a finite number"),
-    ({"value_scale": -1.0}, "value_scale was -1.0"),
-    ({"query_scale": 0.0}, "query_scale was 0.0"),
-    ({"learning_rate": "fast"}, "learning_rate was 'fast'; it must be a finite number"),
-    ({"tolerance": 0.0}, "tolerance was 0.0"),
-])
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"dimension": 0}, "dimension was 0; it must be an integer of at least 1"),
+        ({"seed": -1}, "seed was -1; it must be an integer of at least 0"),
+        ({"seed": 0.5}, "seed was 0.5; it must be an integer"),
+        ({"examples": 1}, "examples was 1; it must be at least the dimension 2"),
+        ({"condition_number": 0.5}, "condition_number was 0.5; it must be at least 1"),
+        (
+            {"condition_number": math.nan},
+            "condition_number was nan; it must be a finite number",
+        ),
+        (
+            {"dimension": 1, "condition_number": 2.0},
+            "condition_number was 2.0; it must be 1 where the dimension is 1",
+        ),
+        ({"context": -1}, "context was -1"),
+        ({"batch_size": 0}, "batch_size was 0"),
+        ({"steps": True}, "steps was True; it must be an integer"),
+        ({"evaluate_every": 0}, "evaluate_every was 0"),
+        ({"step_size": 0.0}, "step_size was 0.0; it must be greater than 0"),
+        ({"step_size": math.nan}, "step_size was nan; it must be a finite number"),
+        ({"value_scale": -1.0}, "value_scale was -1.0"),
+        ({"query_scale": 0.0}, "query_scale was 0.0"),
+        (
+            {"learning_rate": "fast"},
+            "learning_rate was 'fast'; it must be a finite number",
+        ),
+        ({"tolerance": 0.0}, "tolerance was 0.0"),
+    ],
+)
 def test_bad_configurations_are_named(changes, message):
     with pytest.raises(ValueError, match=message):
         replace(SMALL, **changes)
@@ -242,10 +337,17 @@ def test_operator_error_names_bad_input():
     prompt = Prompt(normal(9, 3, seed=0), normal(3, seed=1))
     with pytest.raises(ValueError, match="step_size was 0; it must be greater than 0"):
         operator_error(gradient_descent_weights(3, 0.4), prompt, 0)
-    with pytest.raises(ValueError, match="prompt was of dimension 3; it must be of the layer's dimension 2"):
+    with pytest.raises(
+        ValueError,
+        match="prompt was of dimension 3; it must be of the layer's dimension 2",
+    ):
         operator_error(gradient_descent_weights(2, 0.4), prompt, 0.4)
     with pytest.raises(ValueError, match="prompt was without any non-zero example"):
-        operator_error(gradient_descent_weights(3, 0.4), Prompt(0 * prompt.inputs, prompt.target), 0.4)
+        operator_error(
+            gradient_descent_weights(3, 0.4),
+            Prompt(0 * prompt.inputs, prompt.target),
+            0.4,
+        )
 
 
 def test_a_device_that_there_is_not_is_no_fault_of_the_checkpoint(tmp_path, finished):
@@ -256,7 +358,9 @@ def test_a_device_that_there_is_not_is_no_fault_of_the_checkpoint(tmp_path, fini
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
-def test_a_gpu_trains_the_same_layer_and_goes_on_from_a_checkpoint(monkeypatch, tmp_path, finished):
+def test_a_gpu_trains_the_same_layer_and_goes_on_from_a_checkpoint(
+    monkeypatch, tmp_path, finished
+):
     checkpoint = tmp_path / "run.safetensors"
     with monkeypatch.context() as patched:
         interrupt(patched, "_train_step", 105)
@@ -264,4 +368,6 @@ def test_a_gpu_trains_the_same_layer_and_goes_on_from_a_checkpoint(monkeypatch, 
             train_lsa(SMALL, checkpoint=checkpoint, device="cuda")
     trained = train_lsa(SMALL, checkpoint=checkpoint, device="cuda")
     assert trained.model.value.is_cuda
-    torch.testing.assert_close(trained.model.value.cpu(), finished.model.value, rtol=1e-6, atol=1e-8)
+    torch.testing.assert_close(
+        trained.model.value.cpu(), finished.model.value, rtol=1e-6, atol=1e-8
+    )

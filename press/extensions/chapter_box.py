@@ -1,4 +1,6 @@
-"""Sphinx: a folded box at the end of each page that has code: run it again, take it along, cite it."""
+"""Sphinx: a folded box at the end of each page that has code: run it again, take it
+along, cite it.
+"""
 
 import os
 import re
@@ -11,33 +13,58 @@ from sphinx import addnodes
 from sphinx.application import Sphinx
 
 ROOT = Path(__file__).parents[2]
-BOX = Template(Path(__file__).with_name("templates").joinpath("chapter_box.html").read_text(encoding="utf-8"),
-               autoescape=True)
+BOX = Template(
+    Path(__file__)
+    .with_name("templates")
+    .joinpath("chapter_box.html")
+    .read_text(encoding="utf-8"),
+    autoescape=True,
+)
 
 
 def edition(app: Sphinx) -> str:
     """BibTeX of this edition, from CITATION.cff."""
     about = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
-    return ("@misc{agentdynamics,\n"
-            f"  title = {{{about['title']}}},\n"
-            f"  author = {{{{{about['authors'][0]['name']}}}}},\n"
-            f"  year = {{{app.config.copyright}}},\n"
-            f"  note = {{Version {about['version']}, {os.environ['EDITION']}}},\n}}")
+    return (
+        "@misc{agentdynamics,\n"
+        f"  title = {{{about['title']}}},\n"
+        f"  author = {{{{{about['authors'][0]['name']}}}}},\n"
+        f"  year = {{{app.config.copyright}}},\n"
+        f"  note = {{Version {about['version']}, {os.environ['EDITION']}}},\n}}"
+    )
 
 
 def paper(app: Sphinx) -> str:
     """BibTeX of the paper, as it stands in the bibliography: its first entry."""
-    return Path(app.srcdir, "references.bib").read_text(encoding="utf-8").strip().split("\n\n")[0]
+    return (
+        Path(app.srcdir, "references.bib")
+        .read_text(encoding="utf-8")
+        .strip()
+        .split("\n\n")[0]
+    )
 
 
-def add(app: Sphinx, page: str, template: str, context: dict, doctree: nodes.document | None) -> None:
+def add(
+    app: Sphinx, page: str, template: str, context: dict, doctree: nodes.document | None
+) -> None:
     if doctree is None or Path(app.env.doc2path(page)).suffix != ".ipynb":
         return
-    data = {link["filename"].rpartition("/")[2]: context["pathto"](f"_downloads/{link['filename']}", resource=True)
-            for link in doctree.findall(addnodes.download_reference) if "filename" in link}
+    data = {
+        link["filename"].rpartition("/")[2]: context["pathto"](
+            f"_downloads/{link['filename']}", resource=True
+        )
+        for link in doctree.findall(addnodes.download_reference)
+        if "filename" in link
+    }
     chapter = re.match(r"\d\d(?=-)|.*", page)[0]
-    context["body"] += BOX.render(chapter=chapter, page=page, data=data, edition=edition(app), paper=paper(app),
-                                  notebook=context["pathto"](f"_sources/{page}.ipynb", resource=True))
+    context["body"] += BOX.render(
+        chapter=chapter,
+        page=page,
+        data=data,
+        edition=edition(app),
+        paper=paper(app),
+        notebook=context["pathto"](f"_sources/{page}.ipynb", resource=True),
+    )
 
 
 def setup(app: Sphinx) -> dict:

@@ -1,7 +1,9 @@
-"""Sphinx: a result of the book names the tests that check it, and each name opens the test's source.
+"""Sphinx: a result of the book names the tests that check it, and each name opens the
+test's source.
 
-A theorem, proposition, lemma or corollary that names none, and a test that does not exist, are warnings, which
-the build takes for errors. In HTML each cited file of tests is a page of the site, so the links work offline.
+A theorem, proposition, lemma or corollary that names none, and a test that does not
+exist, are warnings, which the build takes for errors. In HTML each cited file of tests
+is a page of the site, so the links work offline.
 """
 
 import ast
@@ -16,15 +18,20 @@ from sphinx.util import logging
 from sphinx_proof.nodes import NODE_TYPES
 
 ROOT = Path(__file__).parents[2]
-RESULTS = tuple(NODE_TYPES[kind] for kind in ("theorem", "proposition", "lemma", "corollary"))
+RESULTS = tuple(
+    NODE_TYPES[kind] for kind in ("theorem", "proposition", "lemma", "corollary")
+)
 LINE = "Checked numerically by"
 logger = logging.getLogger(__name__)
 
 
 def cited(node: nodes.Node) -> list[tuple[nodes.literal, str, str]]:
-    """The literals below a node that name a test, each with the file and the function."""
-    return [(literal, *found.groups()) for literal in node.findall(nodes.literal)
-            if (found := re.fullmatch(r"(tests/[\w/]+\.py)::(\w+)", literal.astext()))]
+    """The literals below a node that name a test, each with its file and function."""
+    return [
+        (literal, *found.groups())
+        for literal in node.findall(nodes.literal)
+        if (found := re.fullmatch(r"(tests/[\w/]+\.py)::(\w+)", literal.astext()))
+    ]
 
 
 def functions(file: str) -> set[str]:
@@ -35,14 +42,23 @@ def functions(file: str) -> set[str]:
 
 def check(app: Sphinx, doctree: nodes.document) -> None:
     for result in doctree.findall(lambda node: isinstance(node, RESULTS)):
-        if not any(line.astext() == LINE for line in result.findall(nodes.emphasis)) or not cited(result):
+        if not any(
+            line.astext() == LINE for line in result.findall(nodes.emphasis)
+        ) or not cited(result):
             label = result.get("label") or "without a label"
-            logger.warning(f"{label} names no test: its last line must be *{LINE}* `tests/FILE.py::TEST`",
-                           location=result)
+            logger.warning(
+                f"{label} names no test: its last line must be *{LINE}* "
+                "`tests/FILE.py::TEST`",
+                location=result,
+            )
     for literal, file, test in cited(doctree):
         if test not in functions(file):
-            logger.warning(f"{file}::{test} is cited and does not exist", location=literal)
-    app.env.metadata[app.env.docname]["tests"] = [(file, test) for _, file, test in cited(doctree)]
+            logger.warning(
+                f"{file}::{test} is cited and does not exist", location=literal
+            )
+    app.env.metadata[app.env.docname]["tests"] = [
+        (file, test) for _, file, test in cited(doctree)
+    ]
 
 
 def page_of(file: str) -> str:
@@ -53,16 +69,22 @@ def link(app: Sphinx, doctree: nodes.document, page: str) -> None:
     if app.builder.format == "html":
         for literal, file, test in cited(doctree):
             address = app.builder.get_relative_uri(page, page_of(file)) + f"#{test}"
-            literal.replace_self(nodes.reference("", "", literal.deepcopy(), refuri=address, internal=True))
+            literal.replace_self(
+                nodes.reference(
+                    "", "", literal.deepcopy(), refuri=address, internal=True
+                )
+            )
 
 
 def parts(file: str, tests: set[str]) -> list[tuple[str, str]]:
-    """The cited tests of a file by name and, under an empty name, what stands between them and is no test."""
+    """The cited tests of a file by name and, under an empty name, what stands between
+    them and is no test.
+    """
     text = (ROOT / file).read_text(encoding="utf-8")
     lines, end, found = text.splitlines(), 0, []
     for node in ast.parse(text).body:
         name = getattr(node, "name", "")
-        code = "\n".join(lines[end:node.end_lineno]).rstrip()
+        code = "\n".join(lines[end : node.end_lineno]).rstrip()
         end = node.end_lineno
         if name in tests:
             found.append((name, code.strip("\n")))
@@ -79,10 +101,17 @@ def pages(app: Sphinx) -> Iterator[tuple[str, dict, str]]:
         for file, test in metadata.get("tests", []):
             tests[file].add(test)
     for file in sorted(tests):
-        code = "".join(f'<div class="cited-test" id="{name}">{highlight(part, "python")}</div>' if name
-                       else highlight(part, "python") for name, part in parts(file, tests[file]))
-        body = (f"<section><h1>{file}</h1><p>The tests of this file that the book cites, with what they share. "
-                f"<code>make test</code> runs them, with all others.</p>{code}</section>")
+        code = "".join(
+            f'<div class="cited-test" id="{name}">{highlight(part, "python")}</div>'
+            if name
+            else highlight(part, "python")
+            for name, part in parts(file, tests[file])
+        )
+        body = (
+            f"<section><h1>{file}</h1><p>The tests of this file that the book cites, "
+            "with what they share. "
+            f"<code>make test</code> runs them, with all others.</p>{code}</section>"
+        )
         yield page_of(file), {"title": file, "body": body}, "page.html"
 
 

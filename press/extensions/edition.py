@@ -8,7 +8,10 @@ from sphinx.config import Config
 
 def say(app: Sphinx, config: Config) -> None:
     edition = os.environ["EDITION"]
-    config.html_theme_options = {**config.html_theme_options, "extra_footer": f"<p>Built with the {edition}.</p>"}
+    config.html_theme_options = {
+        **config.html_theme_options,
+        "extra_footer": f"<p>Built with the {edition}.</p>",
+    }
 
 
 def setup(app: Sphinx) -> dict:

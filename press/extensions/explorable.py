@@ -1,9 +1,13 @@
-"""Sphinx: `{explorable} NAME` marks where a figure that the reader can move stands on the page.
+"""Sphinx: `{explorable} NAME` marks where a figure that the reader can move stands on
+the page.
 
-Its body introduces it, and `:figure:` names the still figure that it is the moving form of. The page shows the
-still figure alone until _static/explorables/NAME.js has run, and other formats than HTML show nothing else. The
-scripts are no ES modules, which browsers refuse to load from a file: the site also works by a double-click.
+Its body introduces it, and `:figure:` names the still figure that it is the moving form
+of. The page shows the still figure alone until _static/explorables/NAME.js has run, and
+other formats than HTML show nothing else. The scripts are no ES modules, which browsers
+refuse to load from a file: the site also works by a double-click.
 """
+
+from typing import ClassVar
 
 from docutils import nodes
 from docutils.parsers.rst import directives
@@ -21,7 +25,7 @@ class Place(nodes.General, nodes.Element):
 class Explorable(SphinxDirective):
     required_arguments = 1
     has_content = True
-    option_spec = {"figure": directives.unchanged_required}
+    option_spec: ClassVar = {"figure": directives.unchanged_required}
 
     def run(self) -> list[nodes.Node]:
         place = Place(name=self.arguments[0], figure=self.options["figure"])
@@ -30,14 +34,15 @@ class Explorable(SphinxDirective):
 
 
 def not_everywhere(app: Sphinx, config: Config) -> None:
-    """Jupyter Book puts all scripts and styles that it finds in _static on every page."""
+    """Jupyter Book puts all scripts and styles of _static on every page."""
     for files in (config.html_js_files, config.html_css_files):
         files[:] = [file for file in files if not str(file).startswith("explorables/")]
 
 
 def enter(translator: object, place: Place) -> None:
     translator.body.append(
-        f'<div class="explorable" id="explorable-{place["name"]}" data-figure="{place["figure"]}" hidden>\n'
+        f'<div class="explorable" id="explorable-{place["name"]}" '
+        f'data-figure="{place["figure"]}" hidden>\n'
     )
 
 
@@ -49,7 +54,9 @@ def skip(translator: object, place: Place) -> None:
     raise nodes.SkipNode
 
 
-def load(app: Sphinx, page: str, template: str, context: dict, doctree: nodes.document | None) -> None:
+def load(
+    app: Sphinx, page: str, template: str, context: dict, doctree: nodes.document | None
+) -> None:
     """The scripts, on the pages that need them."""
     names = [place["name"] for place in doctree.findall(Place)] if doctree else []
     if names:
@@ -59,7 +66,11 @@ def load(app: Sphinx, page: str, template: str, context: dict, doctree: nodes.do
 
 
 def setup(app: Sphinx) -> dict:
-    app.add_node(Place, html=(enter, leave), **dict.fromkeys(("latex", "text", "man", "texinfo"), (skip, None)))
+    app.add_node(
+        Place,
+        html=(enter, leave),
+        **dict.fromkeys(("latex", "text", "man", "texinfo"), (skip, None)),
+    )
     app.add_directive("explorable", Explorable)
     app.connect("config-inited", not_everywhere)
     app.connect("html-page-context", load)

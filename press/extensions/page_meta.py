@@ -1,7 +1,8 @@
-"""Sphinx: what a page tells a search engine, and a site that shows a preview of it (Open Graph, ogp.me).
+"""Sphinx: what a page tells a search engine, and a site that shows a preview of it
+(Open Graph, ogp.me).
 
-Previews need absolute addresses. Where the book will be published is not known here: with `html: baseurl:` in
-_config.yml they are absolute, without it relative to the page.
+Previews need absolute addresses. Where the book will be published is not known here:
+with `html: baseurl:` in _config.yml they are absolute, without it relative to the page.
 """
 
 import html
@@ -11,39 +12,66 @@ from docutils import nodes
 from sphinx.application import Sphinx
 
 COVER = "_static/cover.png"
-COVER_ALT = "The book's title beside two targets and the zigzag of messages between them"
+COVER_ALT = (
+    "The book's title beside two targets and the zigzag of messages between them"
+)
 LONGEST = 200
 
 
 def description(doctree: nodes.document) -> str:
-    """The page's aims where it lists them, its first paragraph otherwise; what has formulas is left out."""
+    """The page's aims where it lists them, its first paragraph otherwise; what has
+    formulas is left out.
+    """
     boxes = list(doctree.findall(nodes.admonition))
     aims = list(boxes[0].findall(nodes.list_item)) if boxes else []
-    texts = aims or [p for p in doctree.findall(nodes.paragraph) if isinstance(p.parent, nodes.section)]
-    plain = [" ".join(text.astext().split()) for text in texts if not any(text.findall(nodes.math))]
+    texts = aims or [
+        p
+        for p in doctree.findall(nodes.paragraph)
+        if isinstance(p.parent, nodes.section)
+    ]
+    plain = [
+        " ".join(text.astext().split())
+        for text in texts
+        if not any(text.findall(nodes.math))
+    ]
     said = " ".join(plain if aims else plain[:1])
-    return said if len(said) <= LONGEST else said[:LONGEST].rsplit(" ", 1)[0].rstrip(",.:;") + "…"
+    return (
+        said
+        if len(said) <= LONGEST
+        else said[:LONGEST].rsplit(" ", 1)[0].rstrip(",.:;") + "…"
+    )
 
 
-def add(app: Sphinx, page: str, template: str, context: dict, doctree: nodes.document | None) -> None:
+def add(
+    app: Sphinx, page: str, template: str, context: dict, doctree: nodes.document | None
+) -> None:
     if doctree is None:
         return
     base, is_cover = app.config.html_baseurl, page == app.config.root_doc
-    base = base and base.rstrip("/") + "/"  # or its last part would be taken for a page and be replaced
+    # Or its last part would be taken for a page and be replaced.
+    base = base and base.rstrip("/") + "/"
     tags = {
-        "og:title": app.config.html_title if is_cover else app.env.titles[page].astext(),
+        "og:title": app.config.html_title
+        if is_cover
+        else app.env.titles[page].astext(),
         "og:type": "book" if is_cover else "article",
         "og:site_name": app.config.html_title,
-        "og:image": urljoin(base, COVER) if base else context["pathto"](COVER, resource=True),
+        "og:image": urljoin(base, COVER)
+        if base
+        else context["pathto"](COVER, resource=True),
         "og:image:alt": COVER_ALT,
         "twitter:card": "summary_large_image",
     }
     if base:
         tags["og:url"] = urljoin(base, app.builder.get_target_uri(page))
-    context["metatags"] += "".join(f'\n<meta property="{name}" content="{html.escape(value)}" />'
-                                   for name, value in tags.items())
+    context["metatags"] += "".join(
+        f'\n<meta property="{name}" content="{html.escape(value)}" />'
+        for name, value in tags.items()
+    )
     if said := html.escape(description(app.env.get_doctree(page))):
-        context["metatags"] += f'\n<meta name="description" property="og:description" content="{said}" />'
+        context["metatags"] += (
+            f'\n<meta name="description" property="og:description" content="{said}" />'
+        )
 
 
 def setup(app: Sphinx) -> dict:

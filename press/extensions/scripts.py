@@ -1,7 +1,8 @@
 """Sphinx: the page first, then its scripts, each of them once.
 
-What an extension adds while pages are read is otherwise entered twice. The theme's icons come as a font: their
-script, 1.5 MB that every page would wait for, is left out. Only the reader's theme is set before the first paint.
+What an extension adds while pages are read is otherwise entered twice. The theme's
+icons come as a font: their script, 1.5 MB that every page would wait for, is left out.
+Only the reader's theme is set before the first paint.
 """
 
 import re
@@ -13,7 +14,8 @@ from sphinx.config import Config
 
 THEME = """{const {dataset} = document.documentElement;
 if (!['light', 'dark'].includes(dataset.theme))
-    dataset.theme = matchMedia('(prefers-color-scheme: dark)').matches ? 'dark' : 'light';}"""
+    dataset.theme =
+        matchMedia('(prefers-color-scheme: dark)').matches ? 'dark' : 'light';}"""
 
 
 def use_templates(app: Sphinx, config: Config) -> None:
@@ -21,17 +23,22 @@ def use_templates(app: Sphinx, config: Config) -> None:
 
 
 def once(app: Sphinx, page: str, template: str, context: dict, doctree: object) -> None:
-    scripts = {(script.filename or "", script.attributes.get("body")): script
-               for script in context["script_files"]}
+    scripts = {
+        (script.filename or "", script.attributes.get("body")): script
+        for script in context["script_files"]
+    }
     context["script_files"][:] = scripts.values()
     for script in scripts.values():
-        if page == "search":  # its own scripts do not wait, and need these, which all pages share
+        # Its own scripts do not wait, and need these, which all pages share.
+        if page == "search":
             script.attributes.pop("defer", None)
         elif script.filename:
             script.attributes.setdefault("defer", "defer")
         elif script.attributes.get("body", "").startswith("DOCUMENTATION_OPTIONS"):
             script.attributes["type"] = "module"  # waits like a deferred one
-    context["without_icon_script"] = partial(re.sub, r'<script src="[^"]*/fontawesome/[^"]*"></script>', "")
+    context["without_icon_script"] = partial(
+        re.sub, r'<script src="[^"]*/fontawesome/[^"]*"></script>', ""
+    )
 
 
 def setup(app: Sphinx) -> dict:

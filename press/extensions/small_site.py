@@ -1,9 +1,10 @@
 """Sphinx: what the site does not need is not part of it.
 
-Source maps, the theme's translations and MathJax's other bundles are removed. Drawings are written shorter by
-scour and stay vectors; the two of a figure, which differ by the colour of ink alone, become one file.
-A notebook to download keeps what a cell printed; what a run draws or shows as a page of this book is left to the
-run, with its text in place.
+Source maps, the theme's translations and MathJax's other bundles are removed. Drawings
+are written shorter by scour and stay vectors; the two of a figure, which differ by the
+colour of ink alone, become one file. A notebook to download keeps what a cell printed;
+what a run draws or shows as a page of this book is left to the run, with its text in
+place.
 """
 
 import json
@@ -17,14 +18,25 @@ from sphinx.application import Sphinx
 
 from agent_dynamics.book.figures import INK
 
-SHORT = scour.parse_args(["--enable-comment-stripping", "--enable-id-stripping", "--shorten-ids",
-                          "--remove-metadata", "--indent=none", "--no-line-breaks", "--strip-xml-prolog"])
+SHORT = scour.parse_args(
+    [
+        "--enable-comment-stripping",
+        "--enable-id-stripping",
+        "--shorten-ids",
+        "--remove-metadata",
+        "--indent=none",
+        "--no-line-breaks",
+        "--strip-xml-prolog",
+    ]
+)
 # A drawing that is asked for as NAME.svg#dark has the ink of the dark page.
 INKS = f"<style>svg{{color:{INK['light']}}}svg:target{{color:{INK['dark']}}}</style>"
 
 
 def shorten_drawing(path: Path) -> None:
-    path.write_text(scour.scourString(path.read_text(encoding="utf-8"), SHORT), encoding="utf-8")
+    path.write_text(
+        scour.scourString(path.read_text(encoding="utf-8"), SHORT), encoding="utf-8"
+    )
 
 
 def join_drawings(images: Path) -> set[str]:
@@ -32,8 +44,13 @@ def join_drawings(images: Path) -> set[str]:
     joined = set()
     for light in images.glob("*.light.svg"):
         name = light.name.removesuffix(".light.svg")
-        dark, text = light.with_name(f"{name}.dark.svg"), light.read_text(encoding="utf-8")
-        if dark.exists() and text.replace(INK["light"], INK["dark"]) == dark.read_text(encoding="utf-8"):
+        dark, text = (
+            light.with_name(f"{name}.dark.svg"),
+            light.read_text(encoding="utf-8"),
+        )
+        if dark.exists() and text.replace(INK["light"], INK["dark"]) == dark.read_text(
+            encoding="utf-8"
+        ):
             text = text.replace(INK["light"], "currentColor")
             text = re.sub(r"<svg([^>]*)>", rf'<svg id="dark"\1>{INKS}', text, count=1)
             light.with_name(f"{name}.svg").write_text(text, encoding="utf-8")
@@ -46,10 +63,16 @@ def join_drawings(images: Path) -> set[str]:
 def name_joined(page: Path, joined: set[str]) -> None:
     def renamed(found: re.Match) -> str:
         name, theme = found.groups()
-        return f"_images/{name}.svg{'#dark' * (theme == 'dark')}" if name in joined else found[0]
+        return (
+            f"_images/{name}.svg{'#dark' * (theme == 'dark')}"
+            if name in joined
+            else found[0]
+        )
 
     text = page.read_text(encoding="utf-8")
-    page.write_text(re.sub(r"_images/([\w-]+)\.(light|dark)\.svg", renamed, text), encoding="utf-8")
+    page.write_text(
+        re.sub(r"_images/([\w-]+)\.(light|dark)\.svg", renamed, text), encoding="utf-8"
+    )
 
 
 def shorten_notebook(path: Path) -> None:
@@ -57,9 +80,14 @@ def shorten_notebook(path: Path) -> None:
     for cell in notebook["cells"]:
         for output in cell.get("outputs", []):
             data = output.get("data", {})
-            if output["output_type"] == "display_data" and {"text/markdown", "text/plain"} <= set(data):
+            if output["output_type"] == "display_data" and {
+                "text/markdown",
+                "text/plain",
+            } <= set(data):
                 output["data"] = {"text/plain": data["text/plain"]}
-    path.write_text(json.dumps(notebook, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    path.write_text(
+        json.dumps(notebook, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
+    )
 
 
 def finish(app: Sphinx, failure: Exception | None) -> None:
@@ -76,7 +104,11 @@ def finish(app: Sphinx, failure: Exception | None) -> None:
     for path in site.glob("_sources/*.ipynb"):
         shorten_notebook(path)
     with ProcessPoolExecutor() as pool:
-        list(pool.map(shorten_drawing, [*site.glob("_images/*.svg"), *static.glob("*.svg")]))
+        list(
+            pool.map(
+                shorten_drawing, [*site.glob("_images/*.svg"), *static.glob("*.svg")]
+            )
+        )
     joined = join_drawings(site / "_images")
     for page in site.glob("*.html"):
         name_joined(page, joined)

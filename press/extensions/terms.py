@@ -1,7 +1,9 @@
-"""Sphinx: in each section the first use of a term carries its definition, shown on hover, focus and tap.
+"""Sphinx: in each section the first use of a term carries its definition, shown on
+hover, focus and tap.
 
-The terms are those of the glossary on the page of notation. Only running text is marked: no heading, link, code,
-formula or caption. In other formats than HTML the text stays as it is.
+The terms are those of the glossary on the page of notation. Only running text is
+marked: no heading, link, code, formula or caption. In other formats than HTML the text
+stays as it is.
 """
 
 import html
@@ -21,10 +23,16 @@ def glossary(app: Sphinx) -> dict[str, str]:
     """Definitions by term, in lower case."""
     if GLOSSARY not in app.env.found_docs:
         return {}
-    items = [item for listed in app.env.get_doctree(GLOSSARY).findall(addnodes.glossary)
-             for item in listed.findall(nodes.definition_list_item)]
-    return {term.astext().lower(): " ".join(item[-1].astext().split())
-            for item in items for term in item.findall(nodes.term)}
+    items = [
+        item
+        for listed in app.env.get_doctree(GLOSSARY).findall(addnodes.glossary)
+        for item in listed.findall(nodes.definition_list_item)
+    ]
+    return {
+        term.astext().lower(): " ".join(item[-1].astext().split())
+        for item in items
+        for term in item.findall(nodes.term)
+    }
 
 
 def running_text(doctree: nodes.document) -> Iterator[nodes.Text]:
@@ -32,7 +40,9 @@ def running_text(doctree: nodes.document) -> Iterator[nodes.Text]:
         above = text.parent
         while isinstance(above, RUNNING) and not isinstance(above, nodes.paragraph):
             above = above.parent
-        if isinstance(above, nodes.paragraph) and not isinstance(above.parent, nodes.citation):
+        if isinstance(above, nodes.paragraph) and not isinstance(
+            above.parent, nodes.citation
+        ):
             yield text
 
 
@@ -55,16 +65,28 @@ def mark(app: Sphinx, doctree: nodes.document, page: str) -> None:
             key = (id(section_of(text)), found[1].lower())
             if key not in seen:
                 seen.add(key)
-                parts += [nodes.Text(text[end:found.start()]),
-                          marked(found[0], definitions[found[1].lower()], f"definition-{next(number)}")]
+                parts += [
+                    nodes.Text(text[end : found.start()]),
+                    marked(
+                        found[0],
+                        definitions[found[1].lower()],
+                        f"definition-{next(number)}",
+                    ),
+                ]
                 end = found.end()
         if parts:
             text.parent.replace(text, [*parts, nodes.Text(text[end:])])
 
 
 def marked(text: str, definition: str, name: str) -> nodes.raw:
-    tip = f'<span class="definition" role="tooltip" id="{name}">{html.escape(definition)}</span>'
-    mark = f'<span class="term" tabindex="0" aria-describedby="{name}">{html.escape(text)}{tip}</span>'
+    tip = (
+        '<span class="definition" role="tooltip" '
+        f'id="{name}">{html.escape(definition)}</span>'
+    )
+    mark = (
+        '<span class="term" tabindex="0" '
+        f'aria-describedby="{name}">{html.escape(text)}{tip}</span>'
+    )
     return nodes.raw("", mark, format="html")
 
 

@@ -1,7 +1,8 @@
-"""Sphinx: beside every NAME.light.svg put its NAME.dark.svg, each shown on its own theme.
+"""Sphinx: beside every NAME.light.svg put its NAME.dark.svg, each shown on its own
+theme.
 
-The theme's own classes only-light and only-dark hide a caption that stands beside such an image, so the two
-have classes of the book's, with their rules in book.css.
+The theme's own classes only-light and only-dark hide a caption that stands beside such
+an image, so the two have classes of the book's, with their rules in book.css.
 """
 
 from docutils import nodes

@@ -1,1 +1,3 @@
-"""Two linear self-attention agents with misaligned objectives: simulate, train, predict, measure."""
+"""Two linear self-attention agents with misaligned objectives: simulate, train,
+predict, measure.
+"""

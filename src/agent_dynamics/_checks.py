@@ -16,13 +16,17 @@ def bad(argument: str, was: object, must: str) -> ValueError:
 
 
 def real_tensor(argument: str, value: object, *, like: Tensor | None = None) -> Tensor:
-    """`value` as a real floating tensor (dtype and device of `like`), all entries finite."""
+    """`value` as a real floating tensor (dtype and device of `like`), all entries
+    finite.
+    """
     # Python numbers and lists would otherwise be read as float32.
     dtype = None if hasattr(value, "dtype") else torch.float64
     if isinstance(value, np.ndarray) and min(value.strides, default=0) < 0:
         value = value.copy()  # torch takes no negative strides
     try:
-        tensor = torch.as_tensor(value, dtype=dtype, device=None if like is None else like.device)
+        tensor = torch.as_tensor(
+            value, dtype=dtype, device=None if like is None else like.device
+        )
     except (TypeError, ValueError, RuntimeError) as error:
         raise bad(argument, repr(value), "numbers in a tensor or array") from error
     if tensor.is_complex():
@@ -52,13 +56,19 @@ def count(argument: str, value: object, at_least: int = 1) -> int:
 
 
 def keep(record: object, name: str, value: object) -> None:
-    """Set a field of a frozen dataclass to what a check made of it, so that equal records have equal reprs."""
+    """Set a field of a frozen dataclass to what a check made of it, so that equal
+    records have equal reprs.
+    """
     object.__setattr__(record, name, value)
 
 
 def finite_number(argument: str, value: object, *, above: float = -math.inf) -> float:
     """`value` as a finite float greater than `above`."""
-    if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, Real)
+        or not math.isfinite(value)
+    ):
         raise bad(argument, repr(value), "a finite number")
     if not value > above:
         raise bad(argument, repr(value), f"greater than {above:g}")
@@ -78,8 +88,11 @@ def broadcast_shapes(**shapes: tuple[int, ...]) -> torch.Size:
         return torch.broadcast_shapes(*shapes.values())
     except RuntimeError as error:
         names = " and ".join(shapes)
-        raise bad(names, f"of leading shapes {', '.join(str(tuple(s)) for s in shapes.values())}",
-                  "shapes that broadcast together") from error
+        raise bad(
+            names,
+            f"of leading shapes {', '.join(str(tuple(s)) for s in shapes.values())}",
+            "shapes that broadcast together",
+        ) from error
 
 
 def message(argument: str, value: object, *, like: Tensor) -> Tensor:
@@ -95,17 +108,27 @@ def message(argument: str, value: object, *, like: Tensor) -> Tensor:
 
 
 def angles(argument: str, value: object) -> Tensor:
-    """`value` as float64 radians between 0 and pi, where pi is that of the value's own precision."""
+    """`value` as float64 radians between 0 and pi, where pi is that of the value's own
+    precision.
+    """
     own = real_tensor(argument, value)
     if (own < 0).any() or (own > torch.tensor(math.pi, dtype=own.dtype)).any():
-        raise bad(argument, f"{own.min().item():g} to {own.max().item():g}", "between 0 and pi")
+        raise bad(
+            argument,
+            f"{own.min().item():g} to {own.max().item():g}",
+            "between 0 and pi",
+        )
     return own.to(torch.float64).clamp_max(math.pi)  # pi in float32 is greater than pi
 
 
 def number_or_shape(argument: str, tensor: Tensor, shape: tuple[int, ...]) -> None:
     """Raise unless `tensor` is a number or of shape `shape`."""
     if tensor.ndim and tuple(tensor.shape) != tuple(shape):
-        raise bad(argument, f"of shape {tuple(tensor.shape)}", f"a number or of shape {tuple(shape)}")
+        raise bad(
+            argument,
+            f"of shape {tuple(tensor.shape)}",
+            f"a number or of shape {tuple(shape)}",
+        )
 
 
 def last_dimension(argument: str, tensor: Tensor, d: int) -> Tensor:
@@ -119,7 +142,9 @@ def covariance(argument: str, value: object) -> Tensor:
     """`value` as a batch of symmetric positive semi-definite matrices (..., d, d)."""
     matrix = real_tensor(argument, value)
     if matrix.ndim < 2 or matrix.shape[-1] != matrix.shape[-2] or matrix.shape[-1] == 0:
-        raise bad(argument, f"of shape {tuple(matrix.shape)}", "square, of shape (..., d, d)")
+        raise bad(
+            argument, f"of shape {tuple(matrix.shape)}", "square, of shape (..., d, d)"
+        )
     size = matrix.abs().amax(dim=(-2, -1), keepdim=True)
     slack = 100 * torch.finfo(matrix.dtype).eps * matrix.shape[-1] * size
     asymmetry = (matrix - matrix.mT).abs()
@@ -127,6 +152,9 @@ def covariance(argument: str, value: object) -> Tensor:
         raise bad(argument, f"asymmetric by {asymmetry.max().item():.3g}", "symmetric")
     lowest = torch.linalg.eigvalsh(matrix)[..., 0]
     if (lowest < -slack[..., 0, 0]).any():
-        raise bad(argument, f"indefinite, with the eigenvalue {lowest.min().item():.3g}",
-                  "positive semi-definite")
+        raise bad(
+            argument,
+            f"indefinite, with the eigenvalue {lowest.min().item():.3g}",
+            "positive semi-definite",
+        )
     return matrix

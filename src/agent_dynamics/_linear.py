@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-KERNEL_TOLERANCE = 1e-12  # singular values below this, relative to the largest, or below rounding count as zero
+# Singular values below this, relative to the largest, or below rounding count as zero.
+KERNEL_TOLERANCE = 1e-12
 
 
 def apply(matrix: Tensor, vector: Tensor) -> Tensor:
@@ -14,7 +15,9 @@ def apply(matrix: Tensor, vector: Tensor) -> Tensor:
 
 
 def solve(matrix: Tensor, vector: Tensor) -> Tensor:
-    """The solutions x of matrix x = vector for matrices (..., d, d) and vectors (..., d), shape (..., d)."""
+    """The solutions x of matrix x = vector for matrices (..., d, d) and vectors (...,
+    d), shape (..., d).
+    """
     # Without the extra dimension torch could read a batch of vectors as one matrix.
     return torch.linalg.solve(matrix, vector.unsqueeze(-1)).squeeze(-1)
 
@@ -25,10 +28,14 @@ def eye(matrix: Tensor) -> Tensor:
 
 
 def rounding(matrix: Tensor) -> float:
-    """What I - A carries of rounding, however small the step: A (..., d, d) has entries of size 1."""
+    """What I - A carries of rounding, however small the step: A (..., d, d) has entries
+    of size 1.
+    """
     return 10 * matrix.shape[-1] * torch.finfo(matrix.dtype).eps
 
 
 def negligible(matrix: Tensor) -> float:
-    """What counts as zero beside the largest eigenvalue or singular value of matrices (..., d, d)."""
+    """What counts as zero beside the largest eigenvalue or singular value of matrices
+    (..., d, d).
+    """
     return max(KERNEL_TOLERANCE, rounding(matrix))

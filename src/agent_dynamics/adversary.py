@@ -1,8 +1,10 @@
-"""One-sided convergence: who reaches its own target, and how to write a prompt that does (theory section 6).
+"""One-sided convergence: who reaches its own target, and how to write a prompt that
+does (theory section 6).
 
-Given rho(A B) < 1, W ends at its target if and only if A (I - B) Delta = 0, and then U is left with
-e_U = -B Delta. A prompt of W with the eigenvalue 1 / eta_W along q = S_U Delta / ||S_U Delta|| gets there, since
-A q = 0; and q is what a single query of U's agent returns.
+Given rho(A B) < 1, W ends at its target if and only if A (I - B) Delta = 0, and then U
+is left with e_U = -B Delta. A prompt of W with the eigenvalue 1 / eta_W along q = S_U
+Delta / ||S_U Delta|| gets there, since A q = 0; and q is what a single query of U's
+agent returns.
 """
 
 from __future__ import annotations
@@ -19,36 +21,47 @@ from ._linear import eye
 from .agents import AffineAgent
 from .prompts import Prompt, prompt_with_covariance
 
-SILENT_REPLY = 1e-12  # a reply that moves the query by less than this, relative to its norm or to 1, tells nothing
+# A reply that moves the query by less than this, relative to its norm or to 1, tells
+# nothing.
+SILENT_REPLY = 1e-12
 
 
 @dataclass(frozen=True, eq=False)
 class OneSided:
-    """By how much each agent misses the condition to reach its own target, relative to the gap.
+    """By how much each agent misses the condition to reach its own target, relative to
+    the gap.
 
     Attributes:
-        miss_w: ||A (I - B) Delta|| / ||Delta||, zero where W reaches its target, shape (...).
-        miss_u: ||B (I - A) Delta|| / ||Delta||, zero where U reaches its target, shape (...).
+        miss_w: ||A (I - B) Delta|| / ||Delta||, zero where W reaches its target, shape
+            (...).
+        miss_u: ||B (I - A) Delta|| / ||Delta||, zero where U reaches its target, shape
+            (...).
     """
 
     miss_w: Tensor
     miss_u: Tensor
 
     def winner(self, tolerance: float = 1e-12) -> np.ndarray:
-        """"w", "u", "both" or "neither": who misses by at most `tolerance`, an array of shape (...).
+        """Who misses by at most `tolerance`: "w", "u", "both" or "neither", an array of
+        shape (...).
 
-        With "both", each agent hits its own target at every turn of its own: the messages have period 2.
+        With "both", each agent hits its own target at every turn of its own: the
+        messages have period 2.
         """
         tolerance = _checks.finite_number("tolerance", tolerance, above=0)
-        reached = (self.miss_w <= tolerance).int() + 2 * (self.miss_u <= tolerance).int()
+        reached = (self.miss_w <= tolerance).int() + 2 * (
+            self.miss_u <= tolerance
+        ).int()
         return np.array(["neither", "w", "u", "both"])[reached.cpu().numpy()]
 
 
 def one_sided(agent_w: AffineAgent, agent_u: AffineAgent) -> OneSided:
-    """Whether the exchange of two misaligned agents ends one-sided, read off one round from each target.
+    """Whether the exchange of two misaligned agents ends one-sided, read off one round
+    from each target.
 
-    A round moves w* by T_W(T_U(w*)) - w* = A (I - B) Delta, so W stays at its target exactly where the
-    condition holds. An exchange that converges, rho(A B) < 1, then ends there.
+    A round moves w* by T_W(T_U(w*)) - w* = A (I - B) Delta, so W stays at its target
+    exactly where the condition holds. An exchange that converges, rho(A B) < 1, then
+    ends there.
 
     Raises:
         ValueError: agents whose shapes do not match, or that share a target.
@@ -58,13 +71,20 @@ def one_sided(agent_w: AffineAgent, agent_u: AffineAgent) -> OneSided:
     _checks.broadcast_shapes(agent_w=w.shape[:-1], agent_u=u.shape[:-1])
     gap = torch.linalg.vector_norm(u - w, dim=-1)
     if (gap == 0).any():
-        raise _checks.bad("agents", "a pair with one target", "a pair with different targets")
-    return OneSided(torch.linalg.vector_norm(agent_w(agent_u(w)) - w, dim=-1) / gap,
-                    torch.linalg.vector_norm(agent_u(agent_w(u)) - u, dim=-1) / gap)
+        raise _checks.bad(
+            "agents", "a pair with one target", "a pair with different targets"
+        )
+    return OneSided(
+        torch.linalg.vector_norm(agent_w(agent_u(w)) - w, dim=-1) / gap,
+        torch.linalg.vector_norm(agent_u(agent_w(u)) - u, dim=-1) / gap,
+    )
 
 
-def query_attack_direction(victim: Callable[[Tensor], Tensor], target: Tensor) -> Tensor:
-    """The direction to attack, from one query: send the own target, and normalise what the reply adds.
+def query_attack_direction(
+    victim: Callable[[Tensor], Tensor], target: Tensor
+) -> Tensor:
+    """The direction to attack, from one query: send the own target, and normalise what
+    the reply adds.
 
     A gradient agent with geometry S_U answers w* with w* + eta_U S_U Delta.
 
@@ -76,15 +96,22 @@ def query_attack_direction(victim: Callable[[Tensor], Tensor], target: Tensor) -
         q, of norm 1, shape (..., d).
 
     Raises:
-        ValueError: a reply that equals the query up to rounding: the victim is blind to the gap (and W wins
-            without an attack) or has the same target.
+        ValueError: a reply that equals the query up to rounding: the victim is blind to
+            the gap (and W wins without an attack) or has the same target.
     """
     target = _checks.real_tensor("target", target)
     moved = victim(target) - target
     norm = torch.linalg.vector_norm(moved, dim=-1, keepdim=True)
     silent = max(SILENT_REPLY, 10 * torch.finfo(target.dtype).eps)
-    if (norm <= silent * torch.linalg.vector_norm(target, dim=-1, keepdim=True).clamp_min(1)).any():
-        raise _checks.bad("victim", "unmoved by the target", "an agent whose reply differs from the query")
+    if (
+        norm
+        <= silent * torch.linalg.vector_norm(target, dim=-1, keepdim=True).clamp_min(1)
+    ).any():
+        raise _checks.bad(
+            "victim",
+            "unmoved by the target",
+            "an agent whose reply differs from the query",
+        )
     return moved / norm
 
 
@@ -97,33 +124,50 @@ def attack_prompt(
     elsewhere: float | Tensor,
     generator: torch.Generator,
 ) -> Prompt:
-    """A prompt whose gradient step forgets `direction`: its covariance has the eigenvalue 1 / step_size there.
+    """A prompt whose gradient step forgets `direction`: its covariance has the
+    eigenvalue 1 / step_size there.
 
     Args:
         direction: q, of any norm but zero, shape (..., d).
-        step_size: eta_W of the agent that will hold the prompt; a float or a tensor of the leading shape.
+        step_size: eta_W of the agent that will hold the prompt; a float or a tensor of
+            the leading shape.
         target: the attacker's target w*, shape (..., d).
         n: number of examples, at least d.
-        elsewhere: the eigenvalue on the complement of q, positive and below 2 / step_size; a float or a
-            tensor of the leading shape.
+        elsewhere: the eigenvalue on the complement of q, positive and below 2 /
+            step_size; a float or a tensor of the leading shape.
         generator: source of the examples' random rotation.
 
     Raises:
-        ValueError: a direction that is zero, a step size or an eigenvalue that is not positive, a step that
-            is not stable, fewer than d examples, shapes that do not match.
+        ValueError: a direction that is zero, a step size or an eigenvalue that is not
+            positive, a step that is not stable, fewer than d examples, shapes that do
+            not match.
     """
     direction = _checks.real_tensor("direction", direction)
     norm = torch.linalg.vector_norm(direction, dim=-1, keepdim=True)
     if direction.ndim < 1 or (norm == 0).any():
-        raise _checks.bad("direction", "zero or a number", "a vector other than zero, of shape (..., d)")
+        raise _checks.bad(
+            "direction",
+            "zero or a number",
+            "a vector other than zero, of shape (..., d)",
+        )
     step_size = _checks.positive("step_size", step_size, like=direction)
     elsewhere = _checks.positive("elsewhere", elsewhere, like=direction)
-    _checks.broadcast_shapes(direction=direction.shape[:-1], step_size=step_size.shape, elsewhere=elsewhere.shape)
+    _checks.broadcast_shapes(
+        direction=direction.shape[:-1],
+        step_size=step_size.shape,
+        elsewhere=elsewhere.shape,
+    )
     stiffness = elsewhere * step_size
     if (stiffness >= 2).any():
-        raise _checks.bad("elsewhere", f"{stiffness.max().item():g} / step_size", "below 2 / step_size")
+        raise _checks.bad(
+            "elsewhere",
+            f"{stiffness.max().item():g} / step_size",
+            "below 2 / step_size",
+        )
     q = direction / norm
     identity = eye(q)
     along = q.unsqueeze(-1) * q.unsqueeze(-2)
-    covariance = along / step_size[..., None, None] + elsewhere[..., None, None] * (identity - along)
+    covariance = along / step_size[..., None, None] + elsewhere[..., None, None] * (
+        identity - along
+    )
     return prompt_with_covariance(covariance, target, n, generator=generator)

@@ -1,7 +1,7 @@
 """Agents: callables that take a message and return an improved one.
 
-A message is a weight vector of shape (..., d). The agents of this book are affine: each says its map by
-`.affine()`, the pair (A, b) with agent(v) = A v + b.
+A message is a weight vector of shape (..., d). The agents of this book are affine: each
+says its map by `.affine()`, the pair (A, b) with agent(v) = A v + b.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ class AffineAgent(Protocol):
 class GradientAgent:
     """An agent that takes exact gradient steps on its prompt's objective.
 
-    One step is T(v) = v - eta S (v - t); `steps` of them make one turn, so A = (I - eta S)^steps and
-    b = (I - A) t.
+    One step is T(v) = v - eta S (v - t); `steps` of them make one turn, so A = (I - eta
+    S)^steps and b = (I - A) t.
 
     Args:
         prompt: the agent's own prompt.
@@ -42,15 +42,19 @@ class GradientAgent:
         steps: inner steps per turn, at least 1.
 
     Raises:
-        ValueError: a step size that is not positive and finite or does not fit the prompt's batch; fewer
-            than one step.
+        ValueError: a step size that is not positive and finite or does not fit the
+            prompt's batch; fewer than one step.
     """
 
-    def __init__(self, prompt: Prompt, step_size: float | Tensor, steps: int = 1) -> None:
+    def __init__(
+        self, prompt: Prompt, step_size: float | Tensor, steps: int = 1
+    ) -> None:
         self.prompt = prompt
         self.step_size = _checks.positive("step_size", step_size, like=prompt.inputs)
         self.steps = _checks.count("steps", steps)
-        _checks.broadcast_shapes(prompt=prompt.gram.shape[:-2], step_size=self.step_size.shape)
+        _checks.broadcast_shapes(
+            prompt=prompt.gram.shape[:-2], step_size=self.step_size.shape
+        )
 
     @property
     def target(self) -> Tensor:
@@ -61,28 +65,41 @@ class GradientAgent:
         """The message after the inner steps, shape (..., d)."""
         message = _checks.message("message", message, like=self.target)
         for _ in range(self.steps):
-            message = message - self.step_size.unsqueeze(-1) * self.prompt.gradient(message)
+            message = message - self.step_size.unsqueeze(-1) * self.prompt.gradient(
+                message
+            )
         return message
 
     def __getitem__(self, part: slice) -> GradientAgent:
-        """The agents of a part of the batch, counted along its first dimension: agent[0:1000]."""
+        """The agents of a part of the batch, counted along its first dimension:
+        agent[0:1000].
+        """
         prompt, step_size = self.prompt, self.step_size
-        batch = torch.broadcast_shapes(prompt.inputs.shape[:-2], prompt.target.shape[:-1], step_size.shape)
+        batch = torch.broadcast_shapes(
+            prompt.inputs.shape[:-2], prompt.target.shape[:-1], step_size.shape
+        )
         inputs = prompt.inputs.expand(*batch, *prompt.inputs.shape[-2:])
         target = prompt.target.expand(*batch, prompt.dimension)
-        return GradientAgent(Prompt(inputs[part], target[part]), step_size.expand(batch)[part], self.steps)
+        return GradientAgent(
+            Prompt(inputs[part], target[part]),
+            step_size.expand(batch)[part],
+            self.steps,
+        )
 
     def affine(self) -> tuple[Tensor, Tensor]:
         """(A, b) with agent(v) = A v + b; shapes (..., d, d) and (..., d)."""
         s = self.prompt.covariance
         identity = eye(s)
-        a = torch.linalg.matrix_power(identity - self.step_size[..., None, None] * s, self.steps)
+        a = torch.linalg.matrix_power(
+            identity - self.step_size[..., None, None] * s, self.steps
+        )
         b = apply(identity - a, self.target)
         return a, b
 
 
 class Repeated:
-    """An agent that takes several inner steps a turn: T^steps, so A^steps in place of A.
+    """An agent that takes several inner steps a turn: T^steps, so A^steps in place of
+    A.
 
     Args:
         agent: any affine agent, an LSA one included.

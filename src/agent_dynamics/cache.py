@@ -1,4 +1,6 @@
-"""Where results that took long to compute are kept, trained layers and finished cells of sweeps, and how."""
+"""Where results that took long to compute are kept, trained layers and finished cells
+of sweeps, and how.
+"""
 
 from __future__ import annotations
 
@@ -16,23 +18,25 @@ import torch
 def cache_folder() -> Path:
     """The cache of the package as it is now; it is made by who writes into it.
 
-    A folder in the one that the environment variable AGENT_DYNAMICS_CACHE names, or else in `cache` of the
-    working directory. It is named after the package's source and the versions it computes with, so no
-    result outlives the code that made it.
+    A folder in the one that the environment variable AGENT_DYNAMICS_CACHE names, or
+    else in `cache` of the working directory. It is named after the package's source and
+    the versions it computes with, so no result outlives the code that made it.
     """
     return Path(os.environ.get("AGENT_DYNAMICS_CACHE") or "cache").absolute() / SOURCE
 
 
 @contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
-    """Another path to write to, which becomes `path` at the end: a kill leaves the old file, or none.
+    """Another path to write to, which becomes `path` at the end: a kill leaves the old
+    file, or none.
 
-    It is nobody else's, whether processes, threads or machines write the same file at one time.
+    It is nobody else's, whether processes, threads or machines write the same file at
+    one time.
     """
     partial = path.with_name(f"{path.name}.{uuid4().hex}.part")
     try:
         yield partial
-        os.replace(partial, path)
+        partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
 

@@ -1,8 +1,10 @@
-"""Helpers: agents that speed up the main agent by what they choose as their own target (theory section 7).
+"""Helpers: agents that speed up the main agent by what they choose as their own target
+(theory section 7).
 
-A helper acts only through its own gradient step or LSA pass. Its reply to w is w + R (u* - w), with R = eta_U S_U
-for one gradient step, so to send a wanted message p it sets the target u* = w + R^+ (p - w) of this turn. With a
-singular S_U only the part of p - w in the range of S_U is sent: that subspace is the helper's reach.
+A helper acts only through its own gradient step or LSA pass. Its reply to w is w + R
+(u* - w), with R = eta_U S_U for one gradient step, so to send a wanted message p it
+sets the target u* = w + R^+ (p - w) of this turn. With a singular S_U only the part of
+p - w in the range of S_U is sent: that subspace is the helper's reach.
 
 A helper keeps state from turn to turn: make a new one for each exchange.
 """
@@ -34,7 +36,9 @@ class _Helper:
         self.target = self._inputs.new_zeros(self._inputs.shape[-1:])
         linear, _ = actor(Prompt(self._inputs, self.target)).affine()
         self._identity = eye(linear)
-        self._steer = torch.linalg.pinv(self._identity - linear, rtol=negligible(linear), atol=rounding(linear))
+        self._steer = torch.linalg.pinv(
+            self._identity - linear, rtol=negligible(linear), atol=rounding(linear)
+        )
 
     def __call__(self, message: Tensor) -> Tensor:
         """The reply to the main agent's message, both of shape (..., d)."""
@@ -46,16 +50,20 @@ class _Helper:
 
 
 class NewtonHelper(_Helper):
-    """A helper that sends a Newton step on the main agent's objective: p = w - H(w)^+ grad L(w).
+    """A helper that sends a Newton step on the main agent's objective: p = w - H(w)^+
+    grad L(w).
 
-    With the true Hessian S_W and full reach it sends w* in its first turn; with c S_W the error is multiplied
-    by (1 - 1/c) A a turn.
+    With the true Hessian S_W and full reach it sends w* in its first turn; with c S_W
+    the error is multiplied by (1 - 1/c) A a turn.
 
     Args:
         inputs: the helper's own examples X_U, shape (..., n, d).
-        actor: makes the helper's agent of a prompt, e.g. `lambda prompt: GradientAgent(prompt, 0.5)`.
-        gradient: the main agent's gradient at w, e.g. `prompt_w.gradient`; (..., d) to (..., d).
-        hessian: the helper's estimate of the main agent's Hessian at w, symmetric; (..., d) to (..., d, d).
+        actor: makes the helper's agent of a prompt, e.g. `lambda prompt:
+            GradientAgent(prompt, 0.5)`.
+        gradient: the main agent's gradient at w, e.g. `prompt_w.gradient`; (..., d) to
+            (..., d).
+        hessian: the helper's estimate of the main agent's Hessian at w, symmetric;
+            (..., d) to (..., d, d).
 
     Raises:
         ValueError: inputs that make no prompt.
@@ -76,15 +84,17 @@ class NewtonHelper(_Helper):
 
     def _wanted(self, message: Tensor) -> Tensor:
         curvature = self._hessian(message) + self.damping * self._identity
-        inverse = torch.linalg.pinv(curvature, rtol=negligible(curvature), hermitian=True)
+        inverse = torch.linalg.pinv(
+            curvature, rtol=negligible(curvature), hermitian=True
+        )
         return message - apply(inverse, self._gradient(message))
 
 
 class DampedNewtonHelper(NewtonHelper):
     """A Newton helper with H + damping I in place of H.
 
-    With the true Hessian a turn multiplies the error by (1 - eta_W s) damping / (s + damping) for each
-    eigenvalue s of S_W.
+    With the true Hessian a turn multiplies the error by (1 - eta_W s) damping / (s +
+    damping) for each eigenvalue s of S_W.
 
     Args:
         inputs, actor, gradient, hessian: as for NewtonHelper.
@@ -108,9 +118,11 @@ class DampedNewtonHelper(NewtonHelper):
 
 
 class LineSearchedNewtonHelper(NewtonHelper):
-    """A Newton helper that halves its step until it lowers the main agent's loss, where it would overshoot.
+    """A Newton helper that halves its step until it lowers the main agent's loss, where
+    it would overshoot.
 
-    On a strictly convex objective it converges from every start. Near the minimum the whole step is taken.
+    On a strictly convex objective it converges from every start. Near the minimum the
+    whole step is taken.
 
     Args:
         inputs, actor, gradient, hessian: as for NewtonHelper.
@@ -138,16 +150,19 @@ class LineSearchedNewtonHelper(NewtonHelper):
 
 
 class AndersonHelper(_Helper):
-    """A helper that knows the exchanged messages alone, and accelerates the main agent's map v -> A v + a.
+    """A helper that knows the exchanged messages alone, and accelerates the main
+    agent's map v -> A v + a.
 
-    Each message u it sent and the answer w to it give a residual w - u of that map. It sends the affine
-    combination of all answers so far whose combined residual is least: Anderson acceleration, type II, with
-    full memory. While it has fewer than two residuals it echoes. In exact arithmetic its message of turn d + 2
-    is w*, whatever the conditioning.
+    Each message u it sent and the answer w to it give a residual w - u of that map. It
+    sends the affine combination of all answers so far whose combined residual is least:
+    Anderson acceleration, type II, with full memory. While it has fewer than two
+    residuals it echoes. In exact arithmetic its message of turn d + 2 is w*, whatever
+    the conditioning.
 
     Args:
         inputs: the helper's own examples X_U, shape (..., n, d).
-        actor: makes the helper's agent of a prompt, e.g. `lambda prompt: GradientAgent(prompt, 0.5)`.
+        actor: makes the helper's agent of a prompt, e.g. `lambda prompt:
+            GradientAgent(prompt, 0.5)`.
 
     Raises:
         ValueError: inputs that make no prompt.
@@ -170,7 +185,12 @@ class AndersonHelper(_Helper):
     def _wanted(self, message: Tensor) -> Tensor:
         if len(self._residuals) < 2:
             return message
-        # Differences of successive turns span the affine combinations, and lose the least to rounding.
-        answers, residuals = (torch.stack(column, dim=-1).diff(dim=-1)
-                              for column in (self._answers, self._residuals))
-        return message - apply(answers, apply(torch.linalg.pinv(residuals), self._residuals[-1]))
+        # Differences of successive turns span the affine combinations, and lose the
+        # least to rounding.
+        answers, residuals = (
+            torch.stack(column, dim=-1).diff(dim=-1)
+            for column in (self._answers, self._residuals)
+        )
+        return message - apply(
+            answers, apply(torch.linalg.pinv(residuals), self._residuals[-1])
+        )

@@ -1,4 +1,6 @@
-"""Where other protocols than the plain alternation of two agents settle: rings, simultaneous replies, noise."""
+"""Where other protocols than the plain alternation of two agents settle: rings,
+simultaneous replies, noise.
+"""
 
 from __future__ import annotations
 
@@ -31,14 +33,16 @@ class Limits:
 
 
 def ring_equilibrium(agents: Sequence[AffineAgent]) -> Limits:
-    """Where N agents that reply in a ring settle: the fixed point of the composition of their maps.
+    """Where N agents that reply in a ring settle: the fixed point of the composition of
+    their maps.
 
     Args:
         agents: one or more, in the order in which they reply.
 
     Raises:
-        ValueError: no agents, dimensions or batches that do not fit, a round that does not contract (a
-            shared kernel included; for two agents `equilibrium` handles one).
+        ValueError: no agents, dimensions or batches that do not fit, a round that does
+            not contract (a shared kernel included; for two agents `equilibrium` handles
+            one).
     """
     maps = batch_maps(agents)
     turn, offset = maps[0]
@@ -55,8 +59,9 @@ def ring_equilibrium(agents: Sequence[AffineAgent]) -> Limits:
 def simultaneous_equilibrium(agents: Sequence[AffineAgent]) -> Limits:
     """Where agents that all reply to the mean of their last replies settle.
 
-    The shared message is the fixed point of the mean of their maps, and the mean of `messages`. For gradient
-    agents of one step it minimises the sum of the objectives, each times its step size.
+    The shared message is the fixed point of the mean of their maps, and the mean of
+    `messages`. For gradient agents of one step it minimises the sum of the objectives,
+    each times its step size.
 
     Raises:
         ValueError: as `ring_equilibrium`.
@@ -68,10 +73,12 @@ def simultaneous_equilibrium(agents: Sequence[AffineAgent]) -> Limits:
 
 
 def stationary_covariance(agents: Sequence[AffineAgent], noise: float) -> Tensor:
-    """The covariance of each agent's messages in a ring where every message sent carries white noise.
+    """The covariance of each agent's messages in a ring where every message sent
+    carries white noise.
 
-    After a round with linear part M the last agent's covariance solves the discrete Lyapunov equation
-    C = M C M' + Q, with Q what the noise of one round adds up to; each agent turns C into A C A' + noise^2 I.
+    After a round with linear part M the last agent's covariance solves the discrete
+    Lyapunov equation C = M C M' + Q, with Q what the noise of one round adds up to;
+    each agent turns C into A C A' + noise^2 I.
 
     Args:
         agents: one or more, in the order in which they reply.
@@ -99,11 +106,13 @@ def stationary_covariance(agents: Sequence[AffineAgent], noise: float) -> Tensor
 
 
 def redrawn_plateau(step: float | Tensor, examples: int, d: int) -> Tensor:
-    """The mean square error of two agents that redraw their prompts each turn, relative to the squared gap.
+    """The mean square error of two agents that redraw their prompts each turn, relative
+    to the squared gap.
 
-    Both draw `examples` Gaussian examples of covariance lambda I. With x = eta lambda, the mean of a step is
-    a = 1 - x, its mean square growth is g = (1 - x)^2 + x^2 (d + 1) / examples, and the exchange has
-    E ||e_W||^2 = E ||e_U||^2 = g (1 - a) / ((1 - g) (1 + a)) ||Delta||^2 in the long run.
+    Both draw `examples` Gaussian examples of covariance lambda I. With x = eta lambda,
+    the mean of a step is a = 1 - x, its mean square growth is g = (1 - x)^2 + x^2 (d +
+    1) / examples, and the exchange has E ||e_W||^2 = E ||e_U||^2 = g (1 - a) / ((1 - g)
+    (1 + a)) ||Delta||^2 in the long run.
 
     Args:
         step: eta lambda, any shape.
@@ -114,19 +123,33 @@ def redrawn_plateau(step: float | Tensor, examples: int, d: int) -> Tensor:
         The shape of `step`, float64.
 
     Raises:
-        ValueError: a step that is not positive, or one with g >= 1, where the mean square error diverges.
+        ValueError: a step that is not positive, or one with g >= 1, where the mean
+            square error diverges.
     """
     x = _checks.positive("step", step).to(torch.float64)
-    growth = (1 - x) ** 2 + x**2 * (_checks.count("d", d) + 1) / _checks.count("examples", examples)
+    growth = (1 - x) ** 2 + x**2 * (_checks.count("d", d) + 1) / _checks.count(
+        "examples", examples
+    )
     if (growth >= 1).any():
-        raise _checks.bad("step", f"{x.max().item():g}", f"below 2 / (1 + (d + 1) / examples) = "
-                                                        f"{2 / (1 + (d + 1) / examples):g}")
+        raise _checks.bad(
+            "step",
+            f"{x.max().item():g}",
+            f"below 2 / (1 + (d + 1) / examples) = {2 / (1 + (d + 1) / examples):g}",
+        )
     return growth * x / ((1 - growth) * (2 - x))
 
 
-def _limits(agents: Sequence[AffineAgent], messages: list[Tensor], rate: Tensor) -> Limits:
-    errors = [message - agent.target for message, agent in zip(messages, agents, strict=True)]
-    return Limits(torch.stack(messages, dim=-2), torch.stack(errors, dim=-2), rate.expand(messages[0].shape[:-1]))
+def _limits(
+    agents: Sequence[AffineAgent], messages: list[Tensor], rate: Tensor
+) -> Limits:
+    errors = [
+        message - agent.target for message, agent in zip(messages, agents, strict=True)
+    ]
+    return Limits(
+        torch.stack(messages, dim=-2),
+        torch.stack(errors, dim=-2),
+        rate.expand(messages[0].shape[:-1]),
+    )
 
 
 def _fixed_point(matrix: Tensor, offset: Tensor) -> tuple[Tensor, Tensor]:
@@ -139,13 +162,18 @@ def _contraction(matrix: Tensor) -> Tensor:
     rate = torch.linalg.eigvals(matrix).abs().amax(-1)
     # An eigenvalue 1, of a shared kernel, comes out of rounding on either side.
     if not (rate < 1 - negligible(matrix)).all():
-        raise _checks.bad("agents", f"a round with spectral radius {rate.max().item():.6g}",
-                          "a round with spectral radius below 1")
+        raise _checks.bad(
+            "agents",
+            f"a round with spectral radius {rate.max().item():.6g}",
+            "a round with spectral radius below 1",
+        )
     return rate
 
 
 def _lyapunov(matrix: Tensor, added: Tensor) -> Tensor:
-    """C = M C M' + Q, the sum of M^k Q M'^k, by doubling the number of its terms; spectral radius of M below 1."""
+    """C = M C M' + Q, the sum of M^k Q M'^k, by doubling the number of its terms;
+    spectral radius of M below 1.
+    """
     total, power = added, matrix
     while (matrix_norm(power) > torch.finfo(power.dtype).eps).any():
         total = total + power @ total @ power.mT

@@ -1,13 +1,17 @@
-"""Objectives that are not quadratic, and agents that take their gradient steps (theory section 9).
+"""Objectives that are not quadratic, and agents that take their gradient steps (theory
+section 9).
 
-An objective is the mean over a prompt's examples of a convex function of the score m_i = x_i'v and the label:
+An objective is the mean over a prompt's examples of a convex function of the score m_i
+= x_i'v and the label:
 
 * `LogisticLoss`, log(1 + e^m) - y m for labels y in [0, 1], probabilities;
-* `HuberLoss`, r^2 / 2 for |r| <= delta and delta (|r| - delta / 2) beyond, with the residual r = m - y;
+* `HuberLoss`, r^2 / 2 for |r| <= delta and delta (|r| - delta / 2) beyond, with the
+  residual r = m - y;
 * `LogCoshLoss`, log cosh r.
 
-With slopes phi'_i and curvatures phi''_i of the function at the scores, the gradient is X' phi' / n and the
-Hessian X' diag(phi'') X / n. All arrays are batches: leading dimensions are free and broadcast.
+With slopes phi'_i and curvatures phi''_i of the function at the scores, the gradient is
+X' phi' / n and the Hessian X' diag(phi'') X / n. All arrays are batches: leading
+dimensions are free and broadcast.
 """
 
 from __future__ import annotations
@@ -28,11 +32,16 @@ from .prompts import Prompt
 
 NEWTON_STEPS = 200
 HALVINGS = 60  # of a step that overshoots
-FLAT = 1e-10  # curvature below this, relative to that of the squares, means that no minimiser is unique
+# Curvature below this, relative to that of the squares, means that no minimiser is
+# unique.
+FLAT = 1e-10
 
 
-def shortened(loss: Callable[[Tensor], Tensor], v: Tensor, gradient: Tensor, step: Tensor) -> Tensor:
-    """The first of a step, its half, its quarter, ... that lowers the loss by Armijo's rule, up to rounding.
+def shortened(
+    loss: Callable[[Tensor], Tensor], v: Tensor, gradient: Tensor, step: Tensor
+) -> Tensor:
+    """The first of a step, its half, its quarter, ... that lowers the loss by Armijo's
+    rule, up to rounding.
 
     Armijo's rule asks for a ten-thousandth of the fall that the slope promises.
 
@@ -45,7 +54,9 @@ def shortened(loss: Callable[[Tensor], Tensor], v: Tensor, gradient: Tensor, ste
     slope, before = (gradient * step).sum(-1), loss(v)
     share = torch.ones_like(slope)
     for _ in range(HALVINGS):
-        bound = before + 1e-4 * share * slope + 4 * torch.finfo(v.dtype).eps * before.abs()
+        bound = (
+            before + 1e-4 * share * slope + 4 * torch.finfo(v.dtype).eps * before.abs()
+        )
         fails = ~(loss(v + share.unsqueeze(-1) * step) <= bound)
         if not fails.any():
             break
@@ -67,11 +78,16 @@ class _Loss:
     def __init__(self, inputs: Tensor, labels: Tensor) -> None:
         self.inputs = _checks.real_tensor("inputs", inputs)
         if self.inputs.ndim < 2 or 0 in self.inputs.shape[-2:]:
-            raise _checks.bad("inputs", f"of shape {tuple(self.inputs.shape)}",
-                              "of shape (..., n, d) with n and d at least 1")
+            raise _checks.bad(
+                "inputs",
+                f"of shape {tuple(self.inputs.shape)}",
+                "of shape (..., n, d) with n and d at least 1",
+            )
         labels = _checks.real_tensor("labels", labels, like=self.inputs)
         self.labels = _checks.last_dimension("labels", labels, self.inputs.shape[-2])
-        _checks.broadcast_shapes(inputs=self.inputs.shape[:-2], labels=self.labels.shape[:-1])
+        _checks.broadcast_shapes(
+            inputs=self.inputs.shape[:-2], labels=self.labels.shape[:-1]
+        )
 
     def loss(self, v: Tensor) -> Tensor:
         """L(v) for messages v (..., d); shape (...)."""
@@ -79,7 +95,9 @@ class _Loss:
 
     def gradient(self, v: Tensor) -> Tensor:
         """grad L(v) for messages v (..., d); shape (..., d)."""
-        return apply(self.inputs.mT, self._slope(self._scores(v))) / self.inputs.shape[-2]
+        return (
+            apply(self.inputs.mT, self._slope(self._scores(v))) / self.inputs.shape[-2]
+        )
 
     def hessian(self, v: Tensor) -> Tensor:
         """The Hessian of L at messages v (..., d); shape (..., d, d)."""
@@ -91,8 +109,9 @@ class _Loss:
         """The point of least loss, shape (..., d), by Newton steps with a line search.
 
         Raises:
-            ValueError: an objective without a unique minimiser of positive curvature, such as a logistic one
-                whose labels a plane separates, or inputs that do not span all directions.
+            ValueError: an objective without a unique minimiser of positive curvature,
+                such as a logistic one whose labels a plane separates, or inputs that do
+                not span all directions.
             RuntimeError: one that the steps did not reach.
         """
         n, d = self.inputs.shape[-2:]
@@ -100,7 +119,10 @@ class _Loss:
         v = self.inputs.new_zeros(*batch, d)
         identity = eye(self.inputs)
         eps = torch.finfo(v.dtype).eps
-        scale, least = (torch.linalg.matrix_norm(self.inputs, order) / math.sqrt(n) for order in (2, -2))
+        scale, least = (
+            torch.linalg.matrix_norm(self.inputs, order) / math.sqrt(n)
+            for order in (2, -2)
+        )
         labels = vector_norm(self.labels, dim=-1) / math.sqrt(n)
         reached = False
         for _ in range(NEWTON_STEPS):
@@ -110,25 +132,40 @@ class _Loss:
             reached = bool((size <= rounding).all())
             if reached:
                 break
-            # Damping by the gradient's size needs no curvature far away and vanishes at the minimum. Times a scale of the
-            # inputs it has the unit of a curvature; their least one slows no step down more than it must.
-            curvature = self.hessian(v) + (size * least + eps * scale.square())[..., None, None] * identity
+            # Damping by the gradient's size needs no curvature far away and vanishes at
+            # the minimum. Times a scale of the inputs it has the unit of a curvature;
+            # their least one slows no step down more than it must.
+            curvature = (
+                self.hessian(v)
+                + (size * least + eps * scale.square())[..., None, None] * identity
+            )
             step = -solve(curvature, gradient)
-            # Close to the minimum the loss changes by less than its rounding, and the gradient says how it goes.
+            # Close to the minimum the loss changes by less than its rounding, and the
+            # gradient says how it goes.
             before = self.loss(v)
             halves = vector_norm(self.gradient(v + step), dim=-1) <= size / 2
             halves &= self.loss(v + step) <= before + 16 * eps * (1 + before)
-            v = v + torch.where(halves.unsqueeze(-1), step, shortened(self.loss, v, gradient, step))
+            v = v + torch.where(
+                halves.unsqueeze(-1), step, shortened(self.loss, v, gradient, step)
+            )
         lowest = torch.linalg.eigvalsh(self.hessian(v))[..., 0] / scale.square()
         if not (lowest > FLAT).all():
-            raise _checks.bad("inputs and labels", f"an objective that is flat (relative curvature "
-                              f"{lowest.min().item():.2g}) where it is least", "one with a unique minimiser")
+            raise _checks.bad(
+                "inputs and labels",
+                "an objective that is flat (relative curvature "
+                f"{lowest.min().item():.2g}) where it is least",
+                "one with a unique minimiser",
+            )
         if not reached:
-            raise RuntimeError(f"no minimiser after {NEWTON_STEPS} Newton steps: the gradient is {size.max().item():.2g}")
+            raise RuntimeError(
+                f"no minimiser after {NEWTON_STEPS} Newton steps: the gradient is "
+                f"{size.max().item():.2g}"
+            )
         return v
 
     def local_prompt(self) -> Prompt:
-        """The prompt whose quadratic objective is the second-order model of this one at its minimiser.
+        """The prompt whose quadratic objective is the second-order model of this one at
+        its minimiser.
 
         Its examples are x_i sqrt(phi''_i), so that its covariance is the Hessian there.
         """
@@ -162,8 +199,11 @@ class LogisticLoss(_Loss):
     def __init__(self, inputs: Tensor, labels: Tensor) -> None:
         super().__init__(inputs, labels)
         if (self.labels < 0).any() or (self.labels > 1).any():
-            raise _checks.bad("labels", f"from {self.labels.min().item():g} to {self.labels.max().item():g}",
-                              "between 0 and 1")
+            raise _checks.bad(
+                "labels",
+                f"from {self.labels.min().item():g} to {self.labels.max().item():g}",
+                "between 0 and 1",
+            )
 
     def _value(self, scores: Tensor) -> Tensor:
         return softplus(scores) - self.labels * scores
@@ -193,7 +233,9 @@ class HuberLoss(_Loss):
 
     def _value(self, scores: Tensor) -> Tensor:
         size = (scores - self.labels).abs()
-        return torch.where(size <= self.delta, size.square() / 2, self.delta * (size - self.delta / 2))
+        return torch.where(
+            size <= self.delta, size.square() / 2, self.delta * (size - self.delta / 2)
+        )
 
     def _slope(self, scores: Tensor) -> Tensor:
         return (scores - self.labels).clamp(-self.delta, self.delta)
@@ -225,20 +267,24 @@ class LogCoshLoss(_Loss):
 
 
 class ObjectiveAgent:
-    """An agent whose turn is one gradient step v - eta grad L(v) on an objective of this module.
+    """An agent whose turn is one gradient step v - eta grad L(v) on an objective of
+    this module.
 
     Args:
         objective: the agent's own objective.
         step_size: eta, positive; a float, or a tensor of the objective's leading shape.
 
     Raises:
-        ValueError: a step size that is not positive and finite or does not fit the objective's batch.
+        ValueError: a step size that is not positive and finite or does not fit the
+            objective's batch.
     """
 
     def __init__(self, objective: _Loss, step_size: float | Tensor) -> None:
         self.objective = objective
         self.step_size = _checks.positive("step_size", step_size, like=objective.inputs)
-        _checks.broadcast_shapes(objective=objective.inputs.shape[:-2], step_size=self.step_size.shape)
+        _checks.broadcast_shapes(
+            objective=objective.inputs.shape[:-2], step_size=self.step_size.shape
+        )
 
     @property
     def target(self) -> Tensor:

@@ -1,13 +1,15 @@
-"""Linear self-attention (LSA): the layer, its tokens, and the weights that make it a gradient step.
+"""Linear self-attention (LSA): the layer, its tokens, and the weights that make it a
+gradient step.
 
 Tokens are the columns of Z, with 2d + 2 rows in four blocks (x; y; w; 1):
 
 * a data token (x_i; y_i; 0; 0) for each example,
 * a weight token (0; 0; w_j; 1) for each message so far, the newest last.
 
-The layer computes f(Z) = Z + V Z (Z' Q Z) / n and answers with the weight block of its last column.
-The construction follows Huang, Wang and Lee, "Transformers Learn to Implement Multi-step Gradient Descent
-with Chain of Thought", ICLR 2025, arXiv 2502.21212.
+The layer computes f(Z) = Z + V Z (Z' Q Z) / n and answers with the weight block of its
+last column. The construction follows Huang, Wang and Lee, "Transformers Learn to
+Implement Multi-step Gradient Descent with Chain of Thought", ICLR 2025, arXiv
+2502.21212.
 """
 
 from __future__ import annotations
@@ -33,19 +35,26 @@ def tokens(prompt: Prompt, messages: Tensor) -> Tensor:
     d, n = prompt.dimension, prompt.examples
     messages = _checks.message("messages", messages, like=prompt.target)
     if messages.ndim < 2:
-        raise _checks.bad("messages", f"of shape {tuple(messages.shape)}", f"of shape (..., k + 1, {d})")
+        raise _checks.bad(
+            "messages",
+            f"of shape {tuple(messages.shape)}",
+            f"of shape (..., k + 1, {d})",
+        )
     k = messages.shape[-2]
-    batch = _checks.broadcast_shapes(prompt=prompt.gram.shape[:-2], messages=messages.shape[:-2])
+    batch = _checks.broadcast_shapes(
+        prompt=prompt.gram.shape[:-2], messages=messages.shape[:-2]
+    )
     z = prompt.inputs.new_zeros(*batch, 2 * d + 2, n + k)
     z[..., :d, :n] = prompt.inputs.mT
     z[..., d, :n] = prompt.labels
-    z[..., d + 1:-1, n:] = messages.mT
+    z[..., d + 1 : -1, n:] = messages.mT
     z[..., -1, n:] = 1
     return z
 
 
 class LinearSelfAttention(nn.Module):
-    """One linear self-attention layer with free matrices V (`value`) and Q (`query`), zero and float64 at first.
+    """One linear self-attention layer with free matrices V (`value`) and Q (`query`),
+    zero and float64 at first.
 
     Args:
         d: dimension of the messages; V and Q are (2d + 2) x (2d + 2).
@@ -54,24 +63,32 @@ class LinearSelfAttention(nn.Module):
     def __init__(self, d: int) -> None:
         super().__init__()
         self.d = _checks.count("d", d)
-        self.value = nn.Parameter(torch.zeros(2 * d + 2, 2 * d + 2, dtype=torch.float64))
-        self.query = nn.Parameter(torch.zeros(2 * d + 2, 2 * d + 2, dtype=torch.float64))
+        self.value = nn.Parameter(
+            torch.zeros(2 * d + 2, 2 * d + 2, dtype=torch.float64)
+        )
+        self.query = nn.Parameter(
+            torch.zeros(2 * d + 2, 2 * d + 2, dtype=torch.float64)
+        )
 
     def forward(self, z: Tensor, n: int) -> Tensor:
-        """f(Z) = Z + V Z (Z' Q Z) / n, as written; Z and the result are (..., 2d + 2, columns).
+        """f(Z) = Z + V Z (Z' Q Z) / n, as written; Z and the result are (..., 2d + 2,
+        columns).
 
-        The cost grows with the square of the number of columns: `step` gives the same answer without it.
+        The cost grows with the square of the number of columns: `step` gives the same
+        answer without it.
         """
         return z + self.value @ z @ (z.mT @ self.query @ z) / n
 
     def step(self, gram: Tensor, n: int, messages: Tensor) -> Tensor:
-        """The layer's answer from second moments alone: the same number as `forward`, at a cost free of n.
+        """The layer's answer from second moments alone: the same number as `forward`,
+        at a cost free of n.
 
-        The tokens enter the last column only through Z Z' / n, which is block diagonal: the moments of the
-        data tokens, and those of the weight tokens.
+        The tokens enter the last column only through Z Z' / n, which is block diagonal:
+        the moments of the data tokens, and those of the weight tokens.
 
         Args:
-            gram: moments of the tokens (x; y), [X y]'[X y] / n, shape (..., d + 1, d + 1).
+            gram: moments of the tokens (x; y), [X y]'[X y] / n, shape (..., d + 1, d +
+                1).
             n: number of examples behind them.
             messages: shape (..., k + 1, d), oldest first.
 
@@ -81,23 +98,37 @@ class LinearSelfAttention(nn.Module):
         d = self.d
         n = _checks.count("n", n)
         if messages.ndim < 2 or messages.shape[-1] != d:
-            raise _checks.bad("messages", f"of shape {tuple(messages.shape)}", f"of shape (..., k + 1, {d})")
+            raise _checks.bad(
+                "messages",
+                f"of shape {tuple(messages.shape)}",
+                f"of shape (..., k + 1, {d})",
+            )
         if gram.shape[-2:] != (d + 1, d + 1):
-            raise _checks.bad("gram", f"of shape {tuple(gram.shape)}", f"of shape (..., {d + 1}, {d + 1})")
+            raise _checks.bad(
+                "gram",
+                f"of shape {tuple(gram.shape)}",
+                f"of shape (..., {d + 1}, {d + 1})",
+            )
         message = messages[..., -1, :]
         weight_tokens = nn.functional.pad(messages, (0, 1), value=1.0)
-        scores = weight_tokens[..., -1:, :] @ self.query[:, d + 1:].mT  # Q applied to the last token
-        data = scores[..., :d + 1] @ gram
-        weights = scores[..., d + 1:] @ weight_tokens.mT @ weight_tokens / n
-        update = torch.cat(torch.broadcast_tensors(data, weights), dim=-1) @ self.value[d + 1:-1].mT
+        # Q applied to the last token.
+        scores = weight_tokens[..., -1:, :] @ self.query[:, d + 1 :].mT
+        data = scores[..., : d + 1] @ gram
+        weights = scores[..., d + 1 :] @ weight_tokens.mT @ weight_tokens / n
+        update = (
+            torch.cat(torch.broadcast_tensors(data, weights), dim=-1)
+            @ self.value[d + 1 : -1].mT
+        )
         return message + update.squeeze(-2)
 
 
 def gradient_descent_weights(d: int, step_size: float) -> LinearSelfAttention:
-    """The layer whose answer is exactly one gradient step of size `step_size` (theory section 2).
+    """The layer whose answer is exactly one gradient step of size `step_size` (theory
+    section 2).
 
-    Q carries the last token's (w, 1) to the scores x_i'w - y_i; V carries x_i to the weight block, times
-    -step_size. Weight tokens score zero, so earlier messages in the context change nothing.
+    Q carries the last token's (w, 1) to the scores x_i'w - y_i; V carries x_i to the
+    weight block, times -step_size. Weight tokens score zero, so earlier messages in the
+    context change nothing.
 
     Raises:
         ValueError: a step size that is not a positive finite number.
@@ -106,14 +137,15 @@ def gradient_descent_weights(d: int, step_size: float) -> LinearSelfAttention:
     layer = LinearSelfAttention(d)
     identity = torch.eye(d, dtype=torch.float64)
     with torch.no_grad():
-        layer.query[:d, d + 1:-1] = identity
+        layer.query[:d, d + 1 : -1] = identity
         layer.query[d, -1] = -1
-        layer.value[d + 1:-1, :d] = -step_size * identity
+        layer.value[d + 1 : -1, :d] = -step_size * identity
     return layer
 
 
 class LSAAgent:
-    """An agent whose turn is one forward pass of an LSA layer over its prompt and the message.
+    """An agent whose turn is one forward pass of an LSA layer over its prompt and the
+    message.
 
     Args:
         model: the layer, trained or constructed.
@@ -125,9 +157,17 @@ class LSAAgent:
 
     def __init__(self, model: LinearSelfAttention, prompt: Prompt) -> None:
         if prompt.dimension != model.d:
-            raise _checks.bad("prompt", f"of dimension {prompt.dimension}", f"of the layer's dimension {model.d}")
+            raise _checks.bad(
+                "prompt",
+                f"of dimension {prompt.dimension}",
+                f"of the layer's dimension {model.d}",
+            )
         if prompt.inputs.dtype != model.value.dtype:
-            raise _checks.bad("prompt", f"of {prompt.inputs.dtype}", f"of the layer's {model.value.dtype}")
+            raise _checks.bad(
+                "prompt",
+                f"of {prompt.inputs.dtype}",
+                f"of the layer's {model.value.dtype}",
+            )
         self.model = model
         self.prompt = prompt
 
@@ -140,13 +180,17 @@ class LSAAgent:
     def __call__(self, message: Tensor) -> Tensor:
         """The layer's answer to one message, shape (..., d)."""
         message = _checks.message("message", message, like=self.target)
-        return self.model.step(self.prompt.gram, self.prompt.examples, message.unsqueeze(-2))
+        return self.model.step(
+            self.prompt.gram, self.prompt.examples, message.unsqueeze(-2)
+        )
 
     def affine(self) -> tuple[Tensor, Tensor]:
-        """(A, b) measured by d + 1 forward passes, at the origin and at each unit vector.
+        """(A, b) measured by d + 1 forward passes, at the origin and at each unit
+        vector.
 
-        Exact for a layer whose answer is affine in the message: one whose weight tokens do not attend to
-        each other. What is left of that attention in a trained layer grows with the cube of the message.
+        Exact for a layer whose answer is affine in the message: one whose weight tokens
+        do not attend to each other. What is left of that attention in a trained layer
+        grows with the cube of the message.
         """
         gram = self.prompt.gram
         d = self.model.d

@@ -1,4 +1,6 @@
-"""The ledger: the worst case decides, a build fails on what does not hold or was never recorded."""
+"""The ledger: the worst case decides, a build fails on what does not hold or was never
+recorded.
+"""
 
 import json
 
@@ -7,7 +9,14 @@ import pytest
 import torch
 
 from agent_dynamics.book import claims
-from agent_dynamics.book.claims import MIME, ClaimFailed, ledger, record, recorded, show_ledger
+from agent_dynamics.book.claims import (
+    MIME,
+    ClaimFailed,
+    ledger,
+    record,
+    recorded,
+    show_ledger,
+)
 
 CLAIM, OTHER = list(ledger())[:2]
 
@@ -34,10 +43,16 @@ def execute(folder, shown, *ids):
     """Leave an executed notebook in the folder that recorded the claims."""
     for claim in ids:
         record(claim, predicted=1, measured=1, tolerance=0.1)
-    outputs = [{"output_type": "display_data", "metadata": {}, "data": data} for data in shown]
-    cells = [{"cell_type": "markdown", "source": "Prose."},
-             {"cell_type": "code", "source": "", "outputs": outputs}]
-    (folder / "01-setting.ipynb").write_text(json.dumps({"cells": cells}), encoding="utf-8")
+    outputs = [
+        {"output_type": "display_data", "metadata": {}, "data": data} for data in shown
+    ]
+    cells = [
+        {"cell_type": "markdown", "source": "Prose."},
+        {"cell_type": "code", "source": "", "outputs": outputs},
+    ]
+    (folder / "01-setting.ipynb").write_text(
+        json.dumps({"cells": cells}), encoding="utf-8"
+    )
     shown.clear()
 
 
@@ -48,21 +63,38 @@ def test_every_claim_of_the_ledger_says_what_and_where_from():
 
 
 def test_the_worst_case_decides(shown):
-    verdict = record(CLAIM, predicted=[[1.0], [2.0]], measured=torch.tensor([1.0, 1.1, 1.9]), tolerance=0.5)
+    verdict = record(
+        CLAIM,
+        predicted=[[1.0], [2.0]],
+        measured=torch.tensor([1.0, 1.1, 1.9]),
+        tolerance=0.5,
+    )
     assert (verdict.predicted, verdict.measured, verdict.cases) == (2.0, 1.0, 6)
     assert verdict.difference == 1.0
     assert not verdict.holds
 
 
 def test_a_relative_distance_is_to_the_prediction(shown):
-    verdict = record(CLAIM, predicted=[-200.0, 1.0], measured=[-201.0, 1.002], tolerance=0.005, relative=True)
-    assert (verdict.predicted, verdict.difference, verdict.holds) == (-200.0, 0.005, True)
+    verdict = record(
+        CLAIM,
+        predicted=[-200.0, 1.0],
+        measured=[-201.0, 1.002],
+        tolerance=0.005,
+        relative=True,
+    )
+    assert (verdict.predicted, verdict.difference, verdict.holds) == (
+        -200.0,
+        0.005,
+        True,
+    )
     assert not record(CLAIM, predicted=-200.0, measured=-201.0, tolerance=0.005).holds
 
 
 def test_the_tolerance_itself_still_holds(shown):
     assert record(CLAIM, predicted=0, measured=0.25, tolerance=0.25).holds
-    assert not record(CLAIM, predicted=0, measured=np.nextafter(0.25, 1), tolerance=0.25).holds
+    assert not record(
+        CLAIM, predicted=0, measured=np.nextafter(0.25, 1), tolerance=0.25
+    ).holds
 
 
 def test_outside_a_build_a_failed_claim_is_a_verdict(shown):
@@ -72,24 +104,43 @@ def test_outside_a_build_a_failed_claim_is_a_verdict(shown):
 
 
 def test_in_a_build_a_failed_claim_stops_it_and_is_still_shown(build, shown):
-    with pytest.raises(ClaimFailed, match=f"claim {CLAIM} does not hold: predicted 0, measured 1"):
+    with pytest.raises(
+        ClaimFailed, match=f"claim {CLAIM} does not hold: predicted 0, measured 1"
+    ):
         record(CLAIM, predicted=0, measured=1, tolerance=0.5)
     assert "does not hold" in shown[0]["text/plain"]
 
 
-@pytest.mark.parametrize(("changes", "message"), [
-    ({"claim": "no-such-claim"}, "claim was 'no-such-claim'; it must be an id in claims.toml"),
-    ({"measured": [1.0, np.nan]}, "measured was not finite"),
-    ({"predicted": np.inf}, "predicted was not finite"),
-    ({"measured": []}, "measured was empty; it must be at least one value"),
-    ({"tolerance": 0}, "tolerance was 0; it must be greater than 0"),
-    ({"tolerance": -1.0}, "tolerance was -1.0; it must be greater than 0"),
-    ({"tolerance": np.nan}, "tolerance was nan; it must be a finite number"),
-    ({"predicted": [1.0, 0.0], "relative": True}, "predicted was 0; it must be other than 0"),
-])
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"claim": "no-such-claim"},
+            "claim was 'no-such-claim'; it must be an id in claims.toml",
+        ),
+        ({"measured": [1.0, np.nan]}, "measured was not finite"),
+        ({"predicted": np.inf}, "predicted was not finite"),
+        ({"measured": []}, "measured was empty; it must be at least one value"),
+        ({"tolerance": 0}, "tolerance was 0; it must be greater than 0"),
+        ({"tolerance": -1.0}, "tolerance was -1.0; it must be greater than 0"),
+        ({"tolerance": np.nan}, "tolerance was nan; it must be a finite number"),
+        (
+            {"predicted": [1.0, 0.0], "relative": True},
+            "predicted was 0; it must be other than 0",
+        ),
+    ],
+)
 def test_bad_input_is_named(shown, changes, message):
     with pytest.raises(ValueError, match=message):
-        record(**{"claim": CLAIM, "predicted": 1.0, "measured": 1.0, "tolerance": 0.1, **changes})
+        record(
+            **{
+                "claim": CLAIM,
+                "predicted": 1.0,
+                "measured": 1.0,
+                "tolerance": 0.1,
+                **changes,
+            }
+        )
     assert shown == []
 
 
@@ -112,7 +163,11 @@ def test_the_ledger_shows_every_claim_with_its_verdict_and_its_links(build, show
     page = "\n".join(data["text/markdown"] for data in shown)
     assert page.count("**Holds**") == len(ledger())
     for claim in ledger().values():
-        assert f":name: claim-{claim.id}\n" in page and claim.statement in page and f"[](/{claim.chapter})" in page
+        assert (
+            f":name: claim-{claim.id}\n" in page
+            and claim.statement in page
+            and f"[](/{claim.chapter})" in page
+        )
         assert not claim.theorem or f"{{prf:ref}}`{claim.theorem}`" in page
         assert not claim.figure or f"<fig-{claim.figure}>" in page
 
@@ -123,8 +178,10 @@ def test_the_ledger_counts_its_claims_by_source_and_verdict(build, shown, monkey
     show_ledger()
     paper = sum(claim.source == "paper" for claim in ledger().values())
     total = len(ledger())
-    assert shown[0]["text/plain"] == (f"{total} claims: {paper} from the paper, {total - paper} added here; "
-                                      f"2 hold, 0 do not hold, {total - 2} not run.")
+    assert shown[0]["text/plain"] == (
+        f"{total} claims: {paper} from the paper, {total - paper} added here; "
+        f"2 hold, 0 do not hold, {total - 2} not run."
+    )
 
 
 def test_a_claim_that_was_not_run_says_what_it_needs(build, shown):

@@ -1,4 +1,6 @@
-"""Exercises that check themselves: what a reader is told of an answer, and when a build stops."""
+"""Exercises that check themselves: what a reader is told of an answer, and when a build
+stops.
+"""
 
 import math
 
@@ -9,7 +11,9 @@ import torch
 from agent_dynamics.book import exercises
 from agent_dynamics.book.exercises import MIME, Exercise, SolutionFailed, grader
 
-SOME = Exercise("ex-some", "01-setting", 10, "easy", 1e-3, "Think of `eta` < $1$.", "Too fast.")
+SOME = Exercise(
+    "ex-some", "01-setting", 10, "easy", 1e-3, "Think of `eta` < $1$.", "Too fast."
+)
 
 
 @pytest.fixture(autouse=True)
@@ -18,22 +22,34 @@ def shown(monkeypatch) -> list[dict]:
     bundles = []
     monkeypatch.delenv("AGENT_DYNAMICS_BUILD", raising=False)
     monkeypatch.setattr(exercises, "exercises", lambda: {SOME.id: SOME})
-    monkeypatch.setattr(exercises, "display", lambda bundle, raw: bundles.append(bundle))
+    monkeypatch.setattr(
+        exercises, "display", lambda bundle, raw: bundles.append(bundle)
+    )
     return bundles
 
 
-def verdict(shown: list[dict], answer: object, expected: object = (1.0, 2.0), **options) -> tuple[str, str]:
+def verdict(
+    shown: list[dict], answer: object, expected: object = (1.0, 2.0), **options
+) -> tuple[str, str]:
     """The verdict on an answer and what was said of it."""
     assert grader("ex-some", expected, **options)(answer) is None
-    bundle, = shown
+    (bundle,) = shown
     assert bundle[MIME]["id"] == "ex-some"
     return bundle[MIME]["verdict"], bundle["text/plain"]
 
 
-@pytest.mark.parametrize("answer", [
-    [1.0, 2.0], (1, 2), np.array([1.0, 2.0009]), torch.tensor([1.0, 2.0], requires_grad=True),
-    [torch.tensor(1.0), torch.tensor(2.0)], torch.tensor([1.0, 2.0], dtype=torch.bfloat16),
-], ids=str)
+@pytest.mark.parametrize(
+    "answer",
+    [
+        [1.0, 2.0],
+        (1, 2),
+        np.array([1.0, 2.0009]),
+        torch.tensor([1.0, 2.0], requires_grad=True),
+        [torch.tensor(1.0), torch.tensor(2.0)],
+        torch.tensor([1.0, 2.0], dtype=torch.bfloat16),
+    ],
+    ids=str,
+)
 def test_answer_within_the_tolerance_is_right_and_no_hint_is_given(shown, answer):
     kind, said = verdict(shown, answer)
     assert kind == "right"
@@ -45,17 +61,21 @@ class NoArray:
         raise TypeError("not an array")
 
 
-@pytest.mark.parametrize("answer, reason", [
-    ([1.0, 2.1], "off by 0.1, and may be by 0.001"),
-    ([1.0, math.nan], "not finite"),
-    ([1.0, 2.0, 3.0], "shape is (3,), and must be (2,)"),
-    ([[1.0], [2.0, 3.0]], "list of uneven parts"),
-    (None, "is None, and must be real numbers"),
-    ("one", "is str, and must be real numbers"),
-    ([1j, 2.0], "must be real numbers"),
-    ({"a": 1}, "is dict, and must be real numbers"),
-    (NoArray(), "is NoArray, and must be numbers"),
-], ids=str)
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        ([1.0, 2.1], "off by 0.1, and may be by 0.001"),
+        ([1.0, math.nan], "not finite"),
+        ([1.0, 2.0, 3.0], "shape is (3,), and must be (2,)"),
+        ([[1.0], [2.0, 3.0]], "list of uneven parts"),
+        (None, "is None, and must be real numbers"),
+        ("one", "is str, and must be real numbers"),
+        ([1j, 2.0], "must be real numbers"),
+        ({"a": 1}, "is dict, and must be real numbers"),
+        (NoArray(), "is NoArray, and must be numbers"),
+    ],
+    ids=str,
+)
 def test_wrong_answer_is_told_why_and_given_the_hint(shown, answer, reason):
     kind, said = verdict(shown, answer)
     assert kind == "wrong"
@@ -80,7 +100,10 @@ def pair_stub(x):
 @pytest.mark.parametrize("answer", [stub, pair_stub])
 def test_function_that_is_still_a_stub_is_not_answered_yet(shown, answer):
     # The measure would fail on an Ellipsis.
-    assert verdict(shown, answer, measure=lambda f: [f(x)[0] + 1 for x in (1, 2)])[0] == "unanswered"
+    assert (
+        verdict(shown, answer, measure=lambda f: [f(x)[0] + 1 for x in (1, 2)])[0]
+        == "unanswered"
+    )
 
 
 def raises(x):
@@ -91,14 +114,25 @@ def forgets(x):
     x + 1
 
 
-@pytest.mark.parametrize("answer, kind, reason", [
-    (lambda x: x, "right", ""),
-    (lambda x: 2 * x, "wrong", "off by 2"),
-    (raises, "wrong", "stops with KeyError"),
-    (forgets, "wrong", "gives back None"),
-    (3.0, "wrong", "stops with TypeError"),
-    (lambda: 1.0, "wrong", "stops with TypeError"),
-], ids=["right", "wrong", "raises", "forgets to return", "no function", "takes no argument"])
+@pytest.mark.parametrize(
+    ("answer", "kind", "reason"),
+    [
+        (lambda x: x, "right", ""),
+        (lambda x: 2 * x, "wrong", "off by 2"),
+        (raises, "wrong", "stops with KeyError"),
+        (forgets, "wrong", "gives back None"),
+        (3.0, "wrong", "stops with TypeError"),
+        (lambda: 1.0, "wrong", "stops with TypeError"),
+    ],
+    ids=[
+        "right",
+        "wrong",
+        "raises",
+        "forgets to return",
+        "no function",
+        "takes no argument",
+    ],
+)
 def test_function_is_called_on_the_inputs_of_the_check(shown, answer, kind, reason):
     found, said = verdict(shown, answer, measure=lambda f: [f(x) for x in (1.0, 2.0)])
     assert found == kind and reason in said
@@ -109,14 +143,20 @@ def test_one_number_may_come_as_a_vector_of_one(shown):
     assert verdict(shown, torch.tensor([3.0]), expected=3.0)[0] == "right"
 
 
-def test_build_stops_at_a_wrong_solution_and_not_at_a_stub(monkeypatch, tmp_path, shown):
+def test_build_stops_at_a_wrong_solution_and_not_at_a_stub(
+    monkeypatch, tmp_path, shown
+):
     monkeypatch.setenv("AGENT_DYNAMICS_BUILD", str(tmp_path))
     grade = grader("ex-some", 1.0)
     grade(...)
     grade(1.0)
     with pytest.raises(SolutionFailed, match="ex-some.*off by 1"):
         grade(2.0)
-    assert [bundle[MIME]["verdict"] for bundle in shown] == ["unanswered", "right", "wrong"]
+    assert [bundle[MIME]["verdict"] for bundle in shown] == [
+        "unanswered",
+        "right",
+        "wrong",
+    ]
 
 
 def test_verdict_is_shown_to_notebooks_without_markup_of_the_readers_text(shown):
@@ -124,7 +164,10 @@ def test_verdict_is_shown_to_notebooks_without_markup_of_the_readers_text(shown)
     assert "<code>eta</code> &lt; $1$" in shown[0]["text/html"]
 
 
-@pytest.mark.parametrize("arguments, named", [(("ex-none", 1.0), "exercise"), (("ex-some", math.nan), "expected")])
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [(("ex-none", 1.0), "exercise"), (("ex-some", math.nan), "expected")],
+)
 def test_check_that_cannot_grade_raises(arguments, named):
     with pytest.raises(ValueError, match=f"^{named} was"):
         grader(*arguments)
@@ -141,7 +184,9 @@ def test_table_lists_every_exercise_and_adds_up_the_minutes(monkeypatch, shown):
     assert table.index("| easy") < table.index("| medium") < table.index("| hard")
 
 
-@pytest.mark.parametrize("entry", exercises.exercises().values(), ids=lambda entry: entry.id)
+@pytest.mark.parametrize(
+    "entry", exercises.exercises().values(), ids=lambda entry: entry.id
+)
 def test_every_entry_is_complete(entry):
     assert entry.minutes > 0 and entry.tolerance > 0
     assert entry.difficulty in ("easy", "medium", "hard")

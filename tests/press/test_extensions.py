@@ -8,17 +8,24 @@ import pytest
 from sphinx.testing.util import SphinxTestApp
 
 EXTENSIONS = Path(__file__).parents[2] / "press" / "extensions"
-TESTED = "tests/press/test_extensions.py::test_a_result_that_names_its_test_gives_no_warning"
+TESTED = (
+    "tests/press/test_extensions.py::test_a_result_that_names_its_test_gives_no_warning"
+)
 
 
 @pytest.fixture
 def build(tmp_path, monkeypatch):
-    """Builds pages with one extension and returns the warnings; the site lies in tmp_path/_build/html."""
+    """Builds pages with one extension and returns the warnings; the site lies in
+    tmp_path/_build/html.
+    """
     monkeypatch.setattr(sys, "path", [str(EXTENSIONS), *sys.path])
 
     def build(extension: str, builder: str = "html", **pages: str) -> str:
         (tmp_path / "conf.py").write_text(
-            f"extensions = ['myst_parser', 'sphinx_proof', '{extension}']\nroot_doc = 'page'\n", encoding="utf-8")
+            f"extensions = ['myst_parser', 'sphinx_proof', '{extension}']\nroot_doc "
+            "= 'page'\n",
+            encoding="utf-8",
+        )
         for name, text in pages.items():
             (tmp_path / f"{name}.md").write_text(text, encoding="utf-8")
         app = SphinxTestApp(builder, srcdir=tmp_path)
@@ -30,27 +37,44 @@ def build(tmp_path, monkeypatch):
 
 
 def theorem(last_line: str) -> str:
-    return f"# Page\n\n```{{prf:lemma}} Halving\n:label: lem-half\n\nIt halves.\n\n{last_line}\n```\n"
+    return (
+        f"# Page\n\n```{{prf:lemma}} Halving\n:label: lem-half\n\nIt "
+        f"halves.\n\n{last_line}\n```\n"
+    )
 
 
 def test_a_result_that_names_its_test_gives_no_warning(build, tmp_path):
-    assert build("checked_by", page=theorem(f"*Checked numerically by* `{TESTED}`.")) == ""
+    assert (
+        build("checked_by", page=theorem(f"*Checked numerically by* `{TESTED}`.")) == ""
+    )
     file, _, name = TESTED.partition("::")
     source = file.removesuffix(".py") + ".html"
-    assert f'href="{source}#{name}"' in (tmp_path / "_build/html/page.html").read_text(encoding="utf-8")
+    assert f'href="{source}#{name}"' in (tmp_path / "_build/html/page.html").read_text(
+        encoding="utf-8"
+    )
     cited = (tmp_path / "_build/html" / source).read_text(encoding="utf-8")
     assert f'id="{name}"' in cited and "SphinxTestApp" in cited
-    assert "def</span> <span class=\"nf\">test_a_test_that_does_not_exist" not in cited
+    assert 'def</span> <span class="nf">test_a_test_that_does_not_exist' not in cited
 
 
-@pytest.mark.parametrize("line", ["", "*Checked numerically by* nobody.", f"See `{TESTED}`."])
+@pytest.mark.parametrize(
+    "line", ["", "*Checked numerically by* nobody.", f"See `{TESTED}`."]
+)
 def test_a_result_that_names_no_test_is_a_warning(build, line):
     assert "lem-half names no test" in build("checked_by", page=theorem(line))
 
 
 def test_a_test_that_does_not_exist_is_a_warning(build):
-    warnings = build("checked_by", page=theorem("*Checked numerically by* `tests/press/test_extensions.py::test_gone`."))
-    assert "tests/press/test_extensions.py::test_gone is cited and does not exist" in warnings
+    warnings = build(
+        "checked_by",
+        page=theorem(
+            "*Checked numerically by* `tests/press/test_extensions.py::test_gone`."
+        ),
+    )
+    assert (
+        "tests/press/test_extensions.py::test_gone is cited and does not exist"
+        in warnings
+    )
 
 
 NOTATION = "# Notation\n\n```{glossary}\nPlateau\n  Where an error *stays*.\n```\n"
@@ -71,12 +95,21 @@ The plateau, [the plateau](notation.md) and `plateau`. Two plateaus.
 def test_the_first_use_of_a_term_in_a_section_carries_its_definition(build, tmp_path):
     assert build("terms", page=PAGE, notation=NOTATION) == ""
     html = (tmp_path / "_build/html/page.html").read_text(encoding="utf-8")
-    marked = re.findall(r'class="term"[^>]*describedby="([^"]*)">(\w+)<span[^>]* id="([^"]*)">([^<]*)<', html)
-    assert marked == [("definition-1", "plateau", "definition-1", "Where an error stays."),
-                      ("definition-2", "Plateaus", "definition-2", "Where an error stays.")]
-    assert 'class="term"' not in (tmp_path / "_build/html/notation.html").read_text(encoding="utf-8")
+    marked = re.findall(
+        r'class="term"[^>]*describedby="([^"]*)">(\w+)<span[^>]* id="([^"]*)">([^<]*)<',
+        html,
+    )
+    assert marked == [
+        ("definition-1", "plateau", "definition-1", "Where an error stays."),
+        ("definition-2", "Plateaus", "definition-2", "Where an error stays."),
+    ]
+    assert 'class="term"' not in (tmp_path / "_build/html/notation.html").read_text(
+        encoding="utf-8"
+    )
 
 
 def test_other_formats_keep_the_text(build, tmp_path):
     assert build("terms", "text", page=PAGE, notation=NOTATION) == ""
-    assert "Two plateaus." in (tmp_path / "_build/text/page.txt").read_text(encoding="utf-8")
+    assert "Two plateaus." in (tmp_path / "_build/text/page.txt").read_text(
+        encoding="utf-8"
+    )

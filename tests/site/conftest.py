@@ -16,8 +16,14 @@ BOOK = Path(__file__).parents[2] / "book"
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 # A background network request of the browser would not be the site's.
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
-         "--disable-sync", "--no-first-run"]
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+]
 
 
 class Quiet(SimpleHTTPRequestHandler):
@@ -26,14 +32,27 @@ class Quiet(SimpleHTTPRequestHandler):
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """`page` is every page in turn, search, index and cited tests too; `notebook` every one that has code."""
-    sources = {path.stem: path.read_text(encoding="utf-8") for path in sorted(BOOK.glob("*.md"))}
+    """`page` is every page in turn, search, index and cited tests too; `notebook` every
+    one that has code.
+    """
+    sources = {
+        path.stem: path.read_text(encoding="utf-8")
+        for path in sorted(BOOK.glob("*.md"))
+    }
     tests = sorted(set(re.findall(r"`(tests/\w+)\.py::", "".join(sources.values()))))
     if "page" in metafunc.fixturenames:
-        metafunc.parametrize("page", [*sources, *tests, "search", "genindex"], scope="module")
+        metafunc.parametrize(
+            "page", [*sources, *tests, "search", "genindex"], scope="module"
+        )
     if "notebook" in metafunc.fixturenames:
-        metafunc.parametrize("notebook", [stem for stem, text in sources.items()
-                                          if re.search(r"^```\{code-cell\}", text, re.MULTILINE)])
+        metafunc.parametrize(
+            "notebook",
+            [
+                stem
+                for stem, text in sources.items()
+                if re.search(r"^```\{code-cell\}", text, re.MULTILINE)
+            ],
+        )
 
 
 @pytest.fixture(scope="session")
@@ -41,15 +60,21 @@ def site() -> Path:
     """The folder of the built site."""
     folder = Path(os.environ.get("BOOK_SITE", ""))
     if "BOOK_SITE" not in os.environ or not (folder / "index.html").is_file():
-        pytest.fail(f"BOOK_SITE was '{os.environ.get('BOOK_SITE', '')}'; it must be the folder of the built site. "
-                    "make test-site builds the book and sets it.", pytrace=False)
+        pytest.fail(
+            f"BOOK_SITE was '{os.environ.get('BOOK_SITE', '')}'; it must be the "
+            "folder of the built site. "
+            "make test-site builds the book and sets it.",
+            pytrace=False,
+        )
     return folder.resolve()
 
 
 @pytest.fixture(scope="session")
 def address(site: Path) -> Iterator[str]:
     """Where the site is served."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=site)) as server:
+    with ThreadingHTTPServer(
+        ("127.0.0.1", 0), partial(Quiet, directory=site)
+    ) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         yield f"http://127.0.0.1:{server.server_port}"
@@ -59,10 +84,16 @@ def address(site: Path) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
-    path = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, BROWSERS)), None)
+    path = os.environ.get("CHROMIUM") or next(
+        filter(None, map(shutil.which, BROWSERS)), None
+    )
     if path is None:
-        pytest.fail("No browser: install Chromium (apt-get install chromium), or say CHROMIUM=/its/path. "
-                    f"Looked for {', '.join(BROWSERS)}.", pytrace=False)
+        pytest.fail(
+            "No browser: install Chromium (apt-get install chromium), or say "
+            "CHROMIUM=/its/path. "
+            f"Looked for {', '.join(BROWSERS)}.",
+            pytrace=False,
+        )
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
         yield browser

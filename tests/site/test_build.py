@@ -1,4 +1,6 @@
-"""The build's rules: what is executed again after a change, and what a failing cell leaves behind."""
+"""The build's rules: what is executed again after a change, and what a failing cell
+leaves behind.
+"""
 
 import os
 import re
@@ -15,15 +17,28 @@ ROOT = Path(__file__).parents[2]
 
 def make(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
     # A make that runs these tests must not hand its own settings on.
-    own = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")}
-    return subprocess.run(["make", *arguments], cwd=folder, env=own, capture_output=True, text=True, check=False)
+    own = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")
+    }
+    return subprocess.run(
+        ["make", *arguments],
+        cwd=folder,
+        env=own,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 def executed_if_changed(site: Path, *changed: str) -> set[str]:
     """The chapters that make would execute if these files had changed."""
     profile = site.parent.name
     changes = [argument for file in changed for argument in ("-W", file)]
-    plan = make(ROOT, "-n", f"_build/{profile}/html/index.html", f"PROFILE={profile}", *changes)
+    plan = make(
+        ROOT, "-n", f"_build/{profile}/html/index.html", f"PROFILE={profile}", *changes
+    )
     assert plan.returncode == 0, plan.stderr
     return set(re.findall(r'echo "executing (\S+)"', plan.stdout))
 
@@ -37,7 +52,11 @@ def site() -> Path:
 
 
 def chapters() -> set[str]:
-    return {path.stem for path in (ROOT / "book").glob("*.md") if "```{code-cell}" in path.read_text(encoding="utf-8")}
+    return {
+        path.stem
+        for path in (ROOT / "book").glob("*.md")
+        if "```{code-cell}" in path.read_text(encoding="utf-8")
+    }
 
 
 def test_nothing_is_executed_when_nothing_changed(site):
@@ -45,25 +64,47 @@ def test_nothing_is_executed_when_nothing_changed(site):
 
 
 def test_a_changed_chapter_is_executed_with_the_pages_that_read_its_results(site):
-    assert executed_if_changed(site, "book/03-aligned.md") == {"03-aligned", "claims", "how-built"}
+    assert executed_if_changed(site, "book/03-aligned.md") == {
+        "03-aligned",
+        "claims",
+        "how-built",
+    }
 
 
-@pytest.mark.parametrize("file", ["src/agent_dynamics/lsa.py", "src/agent_dynamics/book/claims.toml", "requirements.lock"])
+@pytest.mark.parametrize(
+    "file",
+    [
+        "src/agent_dynamics/lsa.py",
+        "src/agent_dynamics/book/claims.toml",
+        "requirements.lock",
+    ],
+)
 def test_a_changed_package_or_lock_file_executes_every_chapter(site, file):
     assert executed_if_changed(site, file) == chapters()
 
 
 def test_a_failing_cell_stops_the_build_and_leaves_what_was_finished(tmp_path):
-    for name in ("Makefile", "_config.yml", "_toc.yml", "requirements.lock", "pyproject.toml"):
+    for name in (
+        "Makefile",
+        "_config.yml",
+        "_toc.yml",
+        "requirements.lock",
+        "pyproject.toml",
+    ):
         shutil.copy(ROOT / name, tmp_path)
     (tmp_path / "src").mkdir()
     (tmp_path / ".venv").symlink_to(ROOT / ".venv")
-    os.utime(ROOT / ".venv" / ".ready")  # newer than the copies, so that nothing is installed
+    # Newer than the copies, so that nothing is installed.
+    os.utime(ROOT / ".venv" / ".ready")
     (tmp_path / "book").mkdir()
     front = (ROOT / "book" / "index.md").read_text(encoding="utf-8").split("\n# ")[0]
     cell = "\n# Title\n\n```{{code-cell}} ipython3\n{}\n```\n"
-    (tmp_path / "book" / "01-good.md").write_text(front + cell.format("print('fine')"), encoding="utf-8")
-    (tmp_path / "book" / "02-bad.md").write_text(front + cell.format("1 / 0"), encoding="utf-8")
+    (tmp_path / "book" / "01-good.md").write_text(
+        front + cell.format("print('fine')"), encoding="utf-8"
+    )
+    (tmp_path / "book" / "02-bad.md").write_text(
+        front + cell.format("1 / 0"), encoding="utf-8"
+    )
     site = tmp_path / "_build" / "full" / "html"
     site.mkdir(parents=True)
     (site / "index.html").write_text("the site before", encoding="utf-8")
@@ -73,7 +114,11 @@ def test_a_failing_cell_stops_the_build_and_leaves_what_was_finished(tmp_path):
 
     output = build.stdout + build.stderr
     assert build.returncode != 0
-    assert "book/02-bad.md failed" in output and 'In [1]' in output and "ZeroDivisionError" in output
+    assert (
+        "book/02-bad.md failed" in output
+        and "In [1]" in output
+        and "ZeroDivisionError" in output
+    )
     assert (tmp_path / "_build/full/source/01-good.ipynb").exists()
     assert not (tmp_path / "_build/full/source/02-bad.ipynb").exists()
     assert (site / "index.html").read_text(encoding="utf-8") == "the site before"

@@ -1,4 +1,6 @@
-"""What a reader downloads: notebooks that run alone and give the page's data again, and the data itself."""
+"""What a reader downloads: notebooks that run alone and give the page's data again, and
+the data itself.
+"""
 
 import csv
 import json
@@ -36,7 +38,9 @@ def column(values: list[str]) -> np.ndarray:
 def links(address: str, page: str) -> list[str]:
     with urlopen(f"{address}/{page}.html") as response:
         html = response.read().decode()
-    return [urljoin(f"{address}/", link) for link in re.findall(r'href="([^"#]+)"', html)]
+    return [
+        urljoin(f"{address}/", link) for link in re.findall(r'href="([^"#]+)"', html)
+    ]
 
 
 @pytest.fixture(scope="session")
@@ -47,36 +51,62 @@ def source(site) -> Path:
 
 @pytest.fixture(scope="session")
 def figures(source) -> list[dict]:
-    return [json.loads(path.read_text(encoding="utf-8")) for path in sorted((source / "figures").glob("*.json"))]
+    return [
+        json.loads(path.read_text(encoding="utf-8"))
+        for path in sorted((source / "figures").glob("*.json"))
+    ]
 
 
-def test_notebook_of_the_page_runs_alone_and_gives_the_same_data(notebook, address, source, tmp_path, monkeypatch):
-    link, = {link for link in links(address, notebook) if link.endswith(".ipynb")}
+def test_notebook_of_the_page_runs_alone_and_gives_the_same_data(
+    notebook, address, source, tmp_path, monkeypatch
+):
+    (link,) = {link for link in links(address, notebook) if link.endswith(".ipynb")}
     with urlopen(link) as response:
         downloaded = nbformat.reads(response.read().decode(), as_version=4)
     for name in ("AGENT_DYNAMICS_BUILD", "AGENT_DYNAMICS_PROFILE"):
         monkeypatch.delenv(name, raising=False)
-    # What make bench measured, which the page on costs reads, lies beside the notebook of a reader who ran it.
-    monkeypatch.setenv("AGENT_DYNAMICS_BENCH", str(Path(__file__).parents[2] / "benchmarks" / "results.json"))
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # as in the build: sums in the same order
-    NotebookClient(downloaded, timeout=600, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    # What make bench measured, which the page on costs reads, lies beside the notebook
+    # of a reader who ran it.
+    monkeypatch.setenv(
+        "AGENT_DYNAMICS_BENCH",
+        str(Path(__file__).parents[2] / "benchmarks" / "results.json"),
+    )
+    # As in the build: sums in the same order.
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    NotebookClient(
+        downloaded, timeout=600, resources={"metadata": {"path": str(tmp_path)}}
+    ).execute()
     written = sorted((tmp_path / "figures").glob("*.json"))
-    linked = {link.rpartition("/")[2] for link in links(address, notebook) if "/_downloads/" in link}
-    assert {path.name for path in written} == {name for name in linked if name.endswith(".json")}
+    linked = {
+        link.rpartition("/")[2]
+        for link in links(address, notebook)
+        if "/_downloads/" in link
+    }
+    assert {path.name for path in written} == {
+        name for name in linked if name.endswith(".json")
+    }
     for path in written:
         name = json.loads(path.read_text(encoding="utf-8"))["data"]
         page, own = load(source / "figures" / name), load(path.with_name(name))
         assert list(own) == list(page)
         for key in own:
             if np.issubdtype(page[key].dtype, np.number):
-                np.testing.assert_allclose(own[key], page[key], rtol=1e-9, atol=1e-12, err_msg=f"{name}: {key}")
+                np.testing.assert_allclose(
+                    own[key], page[key], rtol=1e-9, atol=1e-12, err_msg=f"{name}: {key}"
+                )
             else:  # labels, such as the kinds of pairs in chapter 12
-                np.testing.assert_array_equal(own[key], page[key], err_msg=f"{name}: {key}")
+                np.testing.assert_array_equal(
+                    own[key], page[key], err_msg=f"{name}: {key}"
+                )
 
 
 def test_every_figure_has_finite_data_that_a_page_links(figures, source, site, address):
-    linked = {link.rpartition("/")[2]: link for path in site.glob("*.html") for link in links(address, path.stem)
-              if "/_downloads/" in link}
+    linked = {
+        link.rpartition("/")[2]: link
+        for path in site.glob("*.html")
+        for link in links(address, path.stem)
+        if "/_downloads/" in link
+    }
     assert figures
     for figure in figures:
         stored = source / "figures" / figure["data"]

@@ -1,4 +1,6 @@
-"""The explorables: their arithmetic against the package, and each in a browser, by mouse, touch and keyboard."""
+"""The explorables: their arithmetic against the package, and each in a browser, by
+mouse, touch and keyboard.
+"""
 
 import math
 import re
@@ -36,7 +38,9 @@ def arithmetic(browser: Browser) -> Iterator[Page]:
 
 
 def close(own: object, packages: torch.Tensor, scale: float | np.ndarray = 1.0) -> None:
-    """Agreement to 1e-9, relative to the number or to the scale of its parts, whichever is larger."""
+    """Agreement to 1e-9, relative to the number or to the scale of its parts, whichever
+    is larger.
+    """
     own, packages = np.asarray(own, dtype=float), packages.numpy()
     assert own.shape == packages.shape
     assert (np.abs(own - packages) <= 1e-9 * np.maximum(np.abs(packages), scale)).all()
@@ -45,28 +49,41 @@ def close(own: object, packages: torch.Tensor, scale: float | np.ndarray = 1.0) 
 def rotation(angle: float) -> torch.Tensor:
     """Rows are the direction at this angle and the one orthogonal to it."""
     return torch.tensor(
-        [[math.cos(angle), math.sin(angle)], [-math.sin(angle), math.cos(angle)]], dtype=torch.float64
+        [[math.cos(angle), math.sin(angle)], [-math.sin(angle), math.cos(angle)]],
+        dtype=torch.float64,
     )
 
 
 def geometry(angle: float, along: float, across: float) -> torch.Tensor:
-    return rotation(angle).mT @ torch.diag(torch.tensor([along, across], dtype=torch.float64)) @ rotation(angle)
+    return (
+        rotation(angle).mT
+        @ torch.diag(torch.tensor([along, across], dtype=torch.float64))
+        @ rotation(angle)
+    )
 
 
 def agent(covariance: torch.Tensor, target: object, step: float) -> GradientAgent:
-    """An agent with just this geometry: as many examples as dimensions, along the eigenvectors."""
+    """An agent with just this geometry: as many examples as dimensions, along the
+    eigenvectors.
+    """
     values, vectors = torch.linalg.eigh(covariance)
     inputs = (len(values) * values).sqrt().unsqueeze(-1) * vectors.mT
-    return GradientAgent(Prompt(inputs, torch.as_tensor(target, dtype=torch.float64)), step)
+    return GradientAgent(
+        Prompt(inputs, torch.as_tensor(target, dtype=torch.float64)), step
+    )
 
 
 def in_javascript(player: dict) -> str:
     geometry = f"dynamics.geometry(...{player['geometry']})"
-    return f"{{target: {player['target']}, step: {player['step']}, geometry: {geometry}}}"
+    return (
+        f"{{target: {player['target']}, step: {player['step']}, geometry: {geometry}}}"
+    )
 
 
 def pairs(count: int) -> list[dict]:
-    """Random pairs in the plane: condition numbers from 1 to 1,000, stable steps and a few unstable ones."""
+    """Random pairs in the plane: condition numbers from 1 to 1,000, stable steps and a
+    few unstable ones.
+    """
     random = np.random.default_rng(6)
     drawn = []
     for index in range(count):
@@ -86,7 +103,12 @@ def pairs(count: int) -> list[dict]:
 
 
 def package_pair(pair: dict) -> list[GradientAgent]:
-    return [agent(geometry(*pair[name]["geometry"]), pair[name]["target"], pair[name]["step"]) for name in "wu"]
+    return [
+        agent(
+            geometry(*pair[name]["geometry"]), pair[name]["target"], pair[name]["step"]
+        )
+        for name in "wu"
+    ]
 
 
 def test_messages_equilibrium_and_rate_are_the_packages(arithmetic):
@@ -95,9 +117,12 @@ def test_messages_equilibrium_and_rate_are_the_packages(arithmetic):
         agents = package_pair(pair)
         own = arithmetic.evaluate(f"""() => {{
             const [w, u] = [{in_javascript(pair["w"])}, {in_javascript(pair["u"])}];
-            return {{...dynamics.equilibrium(w, u), messages: dynamics.messages(w, u, {pair["start"]}, 40)}};
+            const messages = dynamics.messages(w, u, {pair["start"]}, 40);
+            return {{...dynamics.equilibrium(w, u), messages}};
         }}""")
-        messages = interact(agents, torch.tensor(pair["start"], dtype=torch.float64), 40).messages
+        messages = interact(
+            agents, torch.tensor(pair["start"], dtype=torch.float64), 40
+        ).messages
         close(own["messages"], messages, max(1.0, messages.abs().max().item()))
         A, B = (each.affine()[0] for each in agents)
         rate = torch.linalg.eigvals(A @ B).abs().max()
@@ -124,7 +149,8 @@ def test_no_contraction_is_no_equilibrium(arithmetic):
     for first, second in ((2.0, 2.0), (5.0, 3.0)):
         own = arithmetic.evaluate(f"""() => dynamics.equilibrium(
             {{target: [0, 0], step: {first}, geometry: dynamics.geometry(0, 1, 0.3)}},
-            {{target: [1, 0], step: {second}, geometry: dynamics.geometry(0, 1, 0.2)}})""")
+            {{target: [1, 0], step: {second},
+              geometry: dynamics.geometry(0, 1, 0.2)}})""")
         assert own["rate"] == pytest.approx((first - 1) * (second - 1), abs=1e-12)
         assert own["settles"] is False and own["errorU"] is None
 
@@ -132,38 +158,75 @@ def test_no_contraction_is_no_equilibrium(arithmetic):
 def test_plateaus_and_the_largest_monotone_angle_are_the_packages(arithmetic):
     random = np.random.default_rng(7)
     for index in range(CONFIGURATIONS):
-        kappas = [1.0, 1.0] if index % 20 == 0 else (10 ** random.uniform(0, 2, 2)).tolist()
+        kappas = (
+            [1.0, 1.0] if index % 20 == 0 else (10 ** random.uniform(0, 2, 2)).tolist()
+        )
         turn, orientation = random.uniform(0, math.pi, 2).tolist()
         angles = np.concatenate([[0.0, math.pi], random.uniform(0, math.pi, 6)])
         strengths = random.uniform(0.05, 0.95, 2).tolist()
-        shapes = [[0.0, strengths[0], strengths[0] / kappas[0]], [turn, strengths[1], strengths[1] / kappas[1]]]
+        shapes = [
+            [0.0, strengths[0], strengths[0] / kappas[0]],
+            [turn, strengths[1], strengths[1] / kappas[1]],
+        ]
         agents = [agent(geometry(*shape), [0.0, 0.0], 1.0) for shape in shapes]
         own = arithmetic.evaluate(f"""() => {{
-            const [P, Q] = [dynamics.geometry(...{shapes[0]}), dynamics.geometry(...{shapes[1]})];
+            const P = dynamics.geometry(...{shapes[0]});
+            const Q = dynamics.geometry(...{shapes[1]});
             return [dynamics.biasMatrix(P, Q), dynamics.biasMatrix(Q, P)].map((N) => ({{
-                plateaus: {angles.tolist()}.map((theta) => dynamics.plateau(N, {orientation}, theta)),
+                plateaus: {angles.tolist()}.map(
+                    (theta) => dynamics.plateau(N, {orientation}, theta)),
                 limit: dynamics.thetaMax(dynamics.conditionNumber(N)),
             }}));
         }}""")
-        plateaus = plateau_vs_angle(*agents, *rotation(orientation), torch.as_tensor(angles))
-        for mine, plateau, ordered in zip(own, plateaus, (agents, agents[::-1]), strict=True):
+        plateaus = plateau_vs_angle(
+            *agents, *rotation(orientation), torch.as_tensor(angles)
+        )
+        for mine, plateau, ordered in zip(
+            own, plateaus, (agents, agents[::-1]), strict=True
+        ):
             close(mine["plateaus"], plateau)
             assert mine["plateaus"][0] == 0
-            close(mine["limit"], monotone_angle_limit(torch.linalg.cond(plateau_matrix(*ordered))))
+            close(
+                mine["limit"],
+                monotone_angle_limit(torch.linalg.cond(plateau_matrix(*ordered))),
+            )
 
 
 def test_largest_monotone_angle_at_the_ends(arithmetic):
-    assert arithmetic.evaluate("() => dynamics.thetaMax(dynamics.conditionNumber([0.3, 0, 0, 0.3]))") == math.pi
-    assert arithmetic.evaluate("() => dynamics.thetaMax(dynamics.conditionNumber([0.3, 0, 0, 0]))") == 0
+    assert (
+        arithmetic.evaluate(
+            "() => dynamics.thetaMax(dynamics.conditionNumber([0.3, 0, 0, 0.3]))"
+        )
+        == math.pi
+    )
+    assert (
+        arithmetic.evaluate(
+            "() => dynamics.thetaMax(dynamics.conditionNumber([0.3, 0, 0, 0]))"
+        )
+        == 0
+    )
 
 
-def helped(kappa: float, damping: float, estimate: float) -> tuple[torch.Tensor, GradientAgent, NewtonHelper]:
-    """A spectrum, the main agent that has it, and a helper that takes it for `estimate` times as large."""
-    spectrum = 1.75 * torch.tensor(kappa, dtype=torch.float64) ** (torch.arange(8, dtype=torch.float64) / 7 - 1)
+def helped(
+    kappa: float, damping: float, estimate: float
+) -> tuple[torch.Tensor, GradientAgent, NewtonHelper]:
+    """A spectrum, the main agent that has it, and a helper that takes it for `estimate`
+    times as large.
+    """
+    spectrum = 1.75 * torch.tensor(kappa, dtype=torch.float64) ** (
+        torch.arange(8, dtype=torch.float64) / 7 - 1
+    )
     main = agent(torch.diag(spectrum), [1 / math.sqrt(8)] * 8, 0.4)
-    kind, options = (DampedNewtonHelper, {"damping": damping}) if damping else (NewtonHelper, {})
-    helper = kind(main.prompt.inputs, lambda prompt: GradientAgent(prompt, 0.4), main.prompt.gradient,
-                  lambda w: estimate * torch.diag(spectrum), **options)
+    kind, options = (
+        (DampedNewtonHelper, {"damping": damping}) if damping else (NewtonHelper, {})
+    )
+    helper = kind(
+        main.prompt.inputs,
+        lambda prompt: GradientAgent(prompt, 0.4),
+        main.prompt.gradient,
+        lambda w: estimate * torch.diag(spectrum),
+        **options,
+    )
     return spectrum, main, helper
 
 
@@ -176,7 +239,8 @@ def test_errors_with_and_without_a_helper_are_the_packages(arithmetic):
         own = arithmetic.evaluate(f"""() => {{
             const spectrum = dynamics.spectrum(8, 1.75, {kappa});
             const helper = {{damping: {damping}, estimate: {estimate}}};
-            const errors = [null, helper].map((company) => dynamics.mainErrors(spectrum, 0.4, 40, company));
+            const errors = [null, helper].map(
+                (company) => dynamics.mainErrors(spectrum, 0.4, 40, company));
             return [spectrum, ...errors];
         }}""")
         spectrum, main, helper = helped(kappa, damping, estimate)
@@ -184,21 +248,35 @@ def test_errors_with_and_without_a_helper_are_the_packages(arithmetic):
         origin = torch.zeros(8, dtype=torch.float64)
         for mine, agents in zip(own[1:], ([main], [main, helper]), strict=True):
             errors = interact(agents, origin, 40).errors()[:, 0]
-            close(mine, torch.cat([torch.ones(1, dtype=torch.float64), errors]), max(1.0, errors.max().item()))
+            close(
+                mine,
+                torch.cat([torch.ones(1, dtype=torch.float64), errors]),
+                max(1.0, errors.max().item()),
+            )
 
 
 # The pages
 
 
-@pytest.fixture(scope="module", params=[("light", 1280), ("dark", 390)], ids=["light-desk", "dark-phone"])
+@pytest.fixture(
+    scope="module",
+    params=[("light", 1280), ("dark", 390)],
+    ids=["light-desk", "dark-phone"],
+)
 def screen(request) -> dict:
     theme, width = request.param
-    return {"viewport": {"width": width, "height": 900}, "color_scheme": theme, "has_touch": width < 600}
+    return {
+        "viewport": {"width": width, "height": 900},
+        "color_scheme": theme,
+        "has_touch": width < 600,
+    }
 
 
 @pytest.fixture(scope="module")
 def open_page(browser: Browser, address: str, screen: dict) -> Iterator:
-    """Opens the page of an explorable, or goes back to it; with options, in a context of its own."""
+    """Opens the page of an explorable, or goes back to it; with options, in a context
+    of its own.
+    """
     tabs, errors = {}, []
 
     def open_(name: str, **options) -> Page:
@@ -207,7 +285,10 @@ def open_page(browser: Browser, address: str, screen: dict) -> Iterator:
             context = browser.new_context(**{**screen, **options})
             tabs[key] = tab = context.new_page()
             tab.on("pageerror", lambda error: errors.append(str(error)))
-            tab.on("console", lambda message: message.type == "error" and errors.append(message.text))
+            tab.on(
+                "console",
+                lambda message: message.type == "error" and errors.append(message.text),
+            )
             tab.goto(f"{address}/{PAGES[name]}.html")
         if options.get("java_script_enabled", True):
             reset = tabs[key].locator(f"#explorable-{name} .reset")
@@ -223,7 +304,12 @@ def open_page(browser: Browser, address: str, screen: dict) -> Iterator:
 
 def shown(tab: Page, label: str) -> str:
     """A number by the words above it."""
-    return tab.locator(".explorable .numbers div", has_text=label).locator("dd").inner_text().replace("\n", "")
+    return (
+        tab.locator(".explorable .numbers div", has_text=label)
+        .locator("dd")
+        .inner_text()
+        .replace("\n", "")
+    )
 
 
 def number(text: str) -> float:
@@ -240,8 +326,10 @@ def verdict(tab: Page) -> str:
 
 def state(tab: Page) -> str:
     return tab.locator(".explorable .frame").evaluate(
-        "e => e.querySelector('.numbers').innerText + [...e.querySelectorAll('input')].map(i => i.value)"
-        " + [...e.querySelectorAll('.handle')].map(h => h.getAttribute('aria-valuetext'))"
+        "e => e.querySelector('.numbers').innerText + "
+        "[...e.querySelectorAll('input')].map(i => i.value)"
+        " + [...e.querySelectorAll('.handle')].map(h => "
+        "h.getAttribute('aria-valuetext'))"
     )
 
 
@@ -253,7 +341,10 @@ def drag(tab: Page, handle: str, right: float, down: float, grip: int = 0) -> No
     if tab.evaluate("navigator.maxTouchPoints"):
         finger = tab.context.new_cdp_session(tab)
         for kind, (a, b) in zip(["touchStart"] + ["touchMove"] * 5, steps, strict=True):
-            finger.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": [{"x": a, "y": b}]})
+            finger.send(
+                "Input.dispatchTouchEvent",
+                {"type": kind, "touchPoints": [{"x": a, "y": b}]},
+            )
         finger.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
     else:
         tab.mouse.move(x, y)
@@ -283,47 +374,68 @@ def assert_plane_shows(tab: Page, pair: dict) -> None:
     }.items():
         assert number(shown(tab, label)) == pytest.approx(value.item(), abs=6e-4)
     for label, point in {"W rests": limit.w, "U rests": limit.u}.items():
-        coordinates = [number(part) for part in shown(tab, label).strip("()").split(", ")]
+        coordinates = [
+            number(part) for part in shown(tab, label).strip("()").split(", ")
+        ]
         assert coordinates == pytest.approx(point.tolist(), abs=6e-3)
 
 
 def place(tab: Page, handle: str) -> list[float]:
     """Where a handle says that it is."""
     return [
-        number(part) for part in tab.locator(f"#explorable-{handle}").get_attribute("aria-valuetext").split(", ")
+        number(part)
+        for part in tab.locator(f"#explorable-{handle}")
+        .get_attribute("aria-valuetext")
+        .split(", ")
     ]
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_explorable_takes_the_place_of_the_still_figure_which_stays_in_a_fold(open_page, name, screen):
+def test_explorable_takes_the_place_of_the_still_figure_which_stays_in_a_fold(
+    open_page, name, screen
+):
     tab = open_page(name)
     fold = tab.locator("details.still")
     assert not fold.locator("figure").is_visible()
     fold.locator("summary").click()
-    assert fold.locator("figcaption").first.is_visible() and fold.locator("a[href*=_downloads]").count() == 2
+    assert (
+        fold.locator("figcaption").first.is_visible()
+        and fold.locator("a[href*=_downloads]").count() == 2
+    )
     fold.locator("summary").click()
     assert tab.locator("html").get_attribute("data-theme") == screen["color_scheme"]
-    assert tab.evaluate("document.documentElement.scrollWidth") <= screen["viewport"]["width"]
+    assert (
+        tab.evaluate("document.documentElement.scrollWidth")
+        <= screen["viewport"]["width"]
+    )
     wide = tab.locator(".explorable .frame *").evaluate_all(
         "all => all.filter(e => !(e instanceof SVGElement) && !e.closest('.summary')"
         " && e.scrollWidth > e.clientWidth + 1"
-        " && getComputedStyle(e).display !== 'inline').map(e => e.outerHTML.slice(0, 80))"
+        " && getComputedStyle(e).display !== 'inline').map(e => e.outerHTML.slice(0, "
+        "80))"
     )
     assert wide == []
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_without_scripts_the_still_figure_stands_there_and_nothing_of_the_explorable(open_page, name):
+def test_without_scripts_the_still_figure_stands_there_and_nothing_of_the_explorable(
+    open_page, name
+):
     tab = open_page(name, java_script_enabled=False)
     place = tab.locator(f"#explorable-{name}")
     assert not place.is_visible()
     figure = tab.locator(f"#{place.get_attribute('data-figure')}")
-    assert figure.locator("img.theme-light").is_visible() and figure.locator("figcaption").first.is_visible()
+    assert (
+        figure.locator("img.theme-light").is_visible()
+        and figure.locator("figcaption").first.is_visible()
+    )
 
 
 def test_scripts_are_on_the_pages_that_have_an_explorable_and_on_no_other(site):
     for page in site.glob("*.html"):
-        loaded = re.findall(r'src="_static/explorables/(\w+)\.js', page.read_text(encoding="utf-8"))
+        loaded = re.findall(
+            r'src="_static/explorables/(\w+)\.js', page.read_text(encoding="utf-8")
+        )
         name = {stem: name for name, stem in PAGES.items()}.get(page.stem)
         assert loaded == (["dynamics", "widgets", name] if name else [])
 
@@ -373,7 +485,8 @@ def test_a_screen_reader_hears_one_summary_after_the_hand_rests(open_page):
     tab.evaluate("""() => {
         window.said = [];
         const summary = document.querySelector('.explorable [role=status]');
-        new MutationObserver(() => said.push(summary.textContent)).observe(summary, {childList: true});
+        new MutationObserver(() => said.push(summary.textContent))
+                .observe(summary, {childList: true});
     }""")
     for _ in range(10):
         tab.locator("#explorable-plane-step-w").press("ArrowRight")
@@ -390,7 +503,12 @@ def test_nothing_moves_by_itself(open_page, name):
     tab.wait_for_timeout(400)
     assert state(tab) == before
     assert not tab.locator(".explorable .play").is_visible()
-    assert tab.locator(".explorable").evaluate("e => e.getAnimations({subtree: true}).length") == 0
+    assert (
+        tab.locator(".explorable").evaluate(
+            "e => e.getAnimations({subtree: true}).length"
+        )
+        == 0
+    )
     tab.emulate_media(reduced_motion="no-preference")
 
 
@@ -401,9 +519,9 @@ def test_plane_starts_with_the_numbers_of_the_still_figure(open_page, site):
     tab, data = open_page("plane"), figure_data(site, "04-plane")
     assert_plane_shows(tab, START)
     errors = np.linalg.norm(data["limits"] - data["targets"], axis=-1)
-    assert [number(shown(tab, label)) for label in ("W’s error", "U’s error")] == pytest.approx(
-        errors.tolist(), abs=6e-4
-    )
+    assert [
+        number(shown(tab, label)) for label in ("W’s error", "U’s error")
+    ] == pytest.approx(errors.tolist(), abs=6e-4)
     assert place(tab, "plane-start") == pytest.approx(data["messages"][0].tolist())
 
 
@@ -415,8 +533,12 @@ def test_plane_follows_a_dragged_target(open_page):
     target = place(tab, "plane-target-u")
     assert target[0] < 0.95 and target[1] < 0.45
     limit = equilibrium(*package_pair({**START, "u": {**START["u"], "target": target}}))
-    assert number(shown(tab, "W’s error")) == pytest.approx(limit.error_w.norm().item(), abs=0.01)
-    assert number(shown(tab, "gap")) == pytest.approx(math.dist(target, [-1, 0.5]), abs=0.01)
+    assert number(shown(tab, "W’s error")) == pytest.approx(
+        limit.error_w.norm().item(), abs=0.01
+    )
+    assert number(shown(tab, "gap")) == pytest.approx(
+        math.dist(target, [-1, 0.5]), abs=0.01
+    )
 
 
 def test_plane_follows_a_dragged_axis(open_page):
@@ -426,9 +548,19 @@ def test_plane_follows_a_dragged_axis(open_page):
     eigenvalue, degrees = map(float, re.findall(r"[\d.]+", words))
     assert words != "eigenvalue 0.40, direction 160 degrees"
     limit = equilibrium(
-        *package_pair({**START, "w": {**START["w"], "geometry": [math.radians(degrees - 90), 1.8, eigenvalue]}})
+        *package_pair(
+            {
+                **START,
+                "w": {
+                    **START["w"],
+                    "geometry": [math.radians(degrees - 90), 1.8, eigenvalue],
+                },
+            }
+        )
     )
-    assert number(shown(tab, "W’s error")) == pytest.approx(limit.error_w.norm().item(), abs=0.02)
+    assert number(shown(tab, "W’s error")) == pytest.approx(
+        limit.error_w.norm().item(), abs=0.02
+    )
 
 
 def test_plane_by_keyboard(open_page):
@@ -443,12 +575,18 @@ def test_plane_by_keyboard(open_page):
         tab,
         {
             "w": {**START["w"], "step": 0.42},
-            "u": {"target": [0.7, 0.7], "geometry": [math.radians(-38), 1.85, 0.4], "step": 0.4},
+            "u": {
+                "target": [0.7, 0.7],
+                "geometry": [math.radians(-38), 1.85, 0.4],
+                "step": 0.4,
+            },
         },
     )
 
 
-def test_plane_goal_is_reached_by_a_winner_whose_prompt_has_the_eigenvalue_one_over_its_step(open_page):
+def test_plane_goal_is_reached_by_a_winner_with_the_eigenvalue_one_over_its_step(
+    open_page,
+):
     tab = open_page("plane")
     slide(tab, "plane-step-w", 1)
     for keys in ["Shift+ArrowUp"] * 2 + ["ArrowUp"] * 2:
@@ -456,7 +594,11 @@ def test_plane_goal_is_reached_by_a_winner_whose_prompt_has_the_eigenvalue_one_o
     for _ in range(16):
         tab.locator("#explorable-plane-axis-w-1").press("ArrowDown")
     assert_plane_shows(
-        tab, {"w": {**START["w"], "geometry": [math.radians(70), 1.0, 1.0], "step": 1.0}, "u": START["u"]}
+        tab,
+        {
+            "w": {**START["w"], "geometry": [math.radians(70), 1.0, 1.0], "step": 1.0},
+            "u": START["u"],
+        },
     )
     assert number(shown(tab, "W’s error")) == 0
     assert verdict(tab).endswith("Reached")
@@ -470,7 +612,9 @@ def test_plane_says_that_it_is_unstable_and_shows_no_equilibrium(open_page):
     warning = tab.locator(".explorable .warning")
     assert warning.is_visible() and "there is no equilibrium" in warning.inner_text()
     assert number(shown(tab, "contraction")) > 1
-    assert [shown(tab, label) for label in ("W’s error", "U’s error", "W rests")] == ["–"] * 3
+    assert [shown(tab, label) for label in ("W’s error", "U’s error", "W rests")] == [
+        "–"
+    ] * 3
     assert not tab.locator(".explorable .rest").first.is_visible()
     assert (
         "NaN" not in tab.locator(".explorable").inner_html()
@@ -492,7 +636,10 @@ def test_plane_without_a_gap_has_nothing_to_win(open_page):
 def test_plane_plays_the_exchange_when_asked(open_page):
     tab = open_page("plane")
     tab.locator(".explorable .play").click()
-    tab.wait_for_function("['2', '3', '4'].includes(document.querySelector('#explorable-plane-turns').value)")
+    tab.wait_for_function(
+        "['2', '3', "
+        "'4'].includes(document.querySelector('#explorable-plane-turns').value)"
+    )
     tab.locator(".explorable .play").click()
     paused = tab.locator("#explorable-plane-turns").input_value()
     tab.wait_for_timeout(400)
@@ -503,25 +650,41 @@ def test_plane_plays_the_exchange_when_asked(open_page):
 
 
 def assert_angle_shows(
-    tab: Page, theta: float, orientation: float, kappas: tuple[float, float], turn: float
+    tab: Page,
+    theta: float,
+    orientation: float,
+    kappas: tuple[float, float],
+    turn: float,
 ) -> None:
     agents = [
-        agent(geometry(math.radians(angle), strength, strength / kappa), [0.0, 0.0], 1.0)
+        agent(
+            geometry(math.radians(angle), strength, strength / kappa), [0.0, 0.0], 1.0
+        )
         for angle, strength, kappa in ((0, 0.5, kappas[0]), (turn, 0.3, kappas[1]))
     ]
     angle = torch.tensor([math.radians(theta)], dtype=torch.float64)
     plateaus = plateau_vs_angle(*agents, *rotation(math.radians(orientation)), angle)
-    for name, plateau, ordered in zip("WU", plateaus, (agents, agents[::-1]), strict=True):
+    for name, plateau, ordered in zip(
+        "WU", plateaus, (agents, agents[::-1]), strict=True
+    ):
         limit = monotone_angle_limit(torch.linalg.cond(plateau_matrix(*ordered)))
-        assert number(shown(tab, f"{name}’s plateau")) == pytest.approx(plateau.item(), abs=6e-5)
-        assert number(shown(tab, f"θmax of {name}")) == pytest.approx(math.degrees(limit), abs=0.06)
+        assert number(shown(tab, f"{name}’s plateau")) == pytest.approx(
+            plateau.item(), abs=6e-5
+        )
+        assert number(shown(tab, f"θmax of {name}")) == pytest.approx(
+            math.degrees(limit), abs=0.06
+        )
 
 
 def test_angle_starts_as_the_still_figure(open_page, site):
     tab, data = open_page("angle"), figure_data(site, "05-plane")
     assert_angle_shows(tab, 60, 50, (10**0.6, 10**0.6), 40)
-    assert number(shown(tab, "W’s plateau")) == pytest.approx(data["w"][0, 60], abs=6e-5)
-    assert number(shown(tab, "θmax of U")) == pytest.approx(math.degrees(data["limits"][1]), abs=0.06)
+    assert number(shown(tab, "W’s plateau")) == pytest.approx(
+        data["w"][0, 60], abs=6e-5
+    )
+    assert number(shown(tab, "θmax of U")) == pytest.approx(
+        math.degrees(data["limits"][1]), abs=0.06
+    )
 
 
 def test_angle_follows_its_sliders_to_both_ends(open_page):
@@ -537,15 +700,21 @@ def test_angle_follows_its_sliders_to_both_ends(open_page):
             strict=True,
         ):
             slide(tab, f"angle-{name}", value)
-        assert_angle_shows(tab, theta, orientation, tuple(10**p for p in positions), turn)
+        assert_angle_shows(
+            tab, theta, orientation, tuple(10**p for p in positions), turn
+        )
         assert "NaN" not in tab.locator(".explorable").inner_html()
 
 
 def test_angle_follows_a_dragged_target_and_the_keyboard(open_page):
     tab = open_page("angle")
     drag(tab, "angle-target-u", -30, 30)
-    theta = number(tab.locator("#explorable-angle-target-u").get_attribute("aria-valuetext"))
-    assert theta > 65 and tab.locator("#explorable-angle-theta").input_value() == str(int(theta))
+    theta = number(
+        tab.locator("#explorable-angle-target-u").get_attribute("aria-valuetext")
+    )
+    assert theta > 65 and tab.locator("#explorable-angle-theta").input_value() == str(
+        int(theta)
+    )
     tab.locator("#explorable-angle-target-w").press("Shift+ArrowRight")
     tab.locator("#explorable-angle-target-w").press("ArrowDown")
     assert_angle_shows(tab, theta, 64, (10**0.6, 10**0.6), 40)
@@ -564,16 +733,27 @@ def test_angle_goal_is_reached_where_the_plateau_has_fallen(open_page):
 # The helper
 
 
-def assert_helper_shows(tab: Page, kappa: float, damping: float, estimate: float, turns: int) -> None:
-    spectrum, main, helper = helped(kappa, damping, estimate)
-    for label, agents in (("error alone", [main]), ("error with the helper", [main, helper])):
-        error = interact(agents, torch.zeros(8, dtype=torch.float64), turns).errors()[-1, 0].item()
+def assert_helper_shows(
+    tab: Page, kappa: float, damping: float, estimate: float, turns: int
+) -> None:
+    _spectrum, main, helper = helped(kappa, damping, estimate)
+    for label, agents in (
+        ("error alone", [main]),
+        ("error with the helper", [main, helper]),
+    ):
+        error = (
+            interact(agents, torch.zeros(8, dtype=torch.float64), turns)
+            .errors()[-1, 0]
+            .item()
+        )
         text = shown(tab, label)
         if error < 1e-15:
             assert text == "below 10−15"
         else:
             digits, power = re.fullmatch(r"([\d.]+) × 10(−?\d+)", text).groups()
-            assert float(f"{digits}e{power.replace('−', '-')}") == pytest.approx(error, rel=0.06)
+            assert float(f"{digits}e{power.replace('−', '-')}") == pytest.approx(
+                error, rel=0.06
+            )
 
 
 def test_helper_starts_and_follows_its_sliders(open_page):
@@ -586,10 +766,14 @@ def test_helper_starts_and_follows_its_sliders(open_page):
         (3, -4.05, 0, 12),
     ):
         for name, value in zip(
-            ("kappa", "damping", "estimate", "turns"), (kappa, damping, estimate, turns), strict=True
+            ("kappa", "damping", "estimate", "turns"),
+            (kappa, damping, estimate, turns),
+            strict=True,
         ):
             slide(tab, f"helper-{name}", value)
-        assert_helper_shows(tab, 10**kappa, 10**damping if damping > -4 else 0.0, 10**estimate, turns)
+        assert_helper_shows(
+            tab, 10**kappa, 10**damping if damping > -4 else 0.0, 10**estimate, turns
+        )
         assert "NaN" not in tab.locator(".explorable").inner_html()
 
 

@@ -23,15 +23,19 @@ BAD_FORMULA = "mjx-merror, mjx-mtext[style*='color: red']"
 
 UNFOLD = """async () => {
     document.querySelectorAll('details').forEach(e => { e.open = true; });
-    document.querySelectorAll('.toggle-hidden').forEach(e => e.classList.remove('toggle-hidden'));
+    document.querySelectorAll('.toggle-hidden')
+        .forEach(e => e.classList.remove('toggle-hidden'));
     document.body.click();
-    await new Promise(resolve => setTimeout(resolve, 500));  // for what a fold does once it is open
+    // For what a fold does once it is open.
+    await new Promise(resolve => setTimeout(resolve, 500));
     document.getAnimations().forEach(a => a.finish());
 }"""
 
 PROSE = """() => {
-    const article = document.querySelector('article, .bd-search-container').cloneNode(true);
-    article.querySelectorAll('pre, code, script, style, mjx-container').forEach(e => e.remove());
+    const page = document.querySelector('article, .bd-search-container');
+    const article = page.cloneNode(true);
+    article.querySelectorAll('pre, code, script, style, mjx-container')
+        .forEach(e => e.remove());
     return article.textContent;
 }"""
 
@@ -39,13 +43,15 @@ FIGURES = """() => [...document.querySelectorAll('article figure')].map(figure =
     const caption = figure.querySelector('figcaption');
     return {
         alts: [...figure.querySelectorAll('img')].map(i => i.alt),
-        seen: [...figure.querySelectorAll('img')].filter(i => i.checkVisibility() && i.naturalWidth > 0)
+        seen: [...figure.querySelectorAll('img')]
+            .filter(i => i.checkVisibility() && i.naturalWidth > 0)
             .map(i => i.src),
         caption: caption && caption.checkVisibility() ? caption.innerText.trim() : '',
     };
 })"""
 
-# Terms whose definition does not show, or not all of it, when they have the focus, or shows without it.
+# Terms whose definition does not show, or not all of it, when they have the focus, or
+# shows without it.
 DEFINITIONS_AMISS = """() => [...document.querySelectorAll('.term')].filter(term => {
     const definition = term.querySelector('.definition');
     if (definition.checkVisibility()) return true;
@@ -54,12 +60,15 @@ DEFINITIONS_AMISS = """() => [...document.querySelectorAll('.term')].filter(term
     const {left, right, top, bottom} = definition.getBoundingClientRect();
     const seen = definition.checkVisibility();
     term.blur();
-    return !(seen && left >= 0 && right <= innerWidth && top >= 0 && bottom <= innerHeight);
+    return !(seen && left >= 0 && right <= innerWidth
+             && top >= 0 && bottom <= innerHeight);
 }).map(term => term.textContent)"""
 
-# WCAG's contrast ratio of each piece of the article's text with what lies behind it: the worst of each kind.
+# WCAG's contrast ratio of each piece of the article's text with what lies behind it:
+# the worst of each kind.
 CONTRAST = """() => {
-    const context = Object.assign(document.createElement('canvas'), {width: 1, height: 1})
+    const canvas = document.createElement('canvas');
+    const context = Object.assign(canvas, {width: 1, height: 1})
         .getContext('2d', {willReadFrequently: true});
     const rgba = colour => {
         context.clearRect(0, 0, 1, 1);
@@ -68,15 +77,18 @@ CONTRAST = """() => {
         const [r, g, b, a] = context.getImageData(0, 0, 1, 1).data;
         return [r, g, b, a / 255];
     };
-    const over = (top, base) => base.map((c, i) => i < 3 ? top[3] * top[i] + (1 - top[3]) * c : 1);
-    const behind = e => e ? over(rgba(getComputedStyle(e).backgroundColor), behind(e.parentElement))
+    const over = (top, base) => base.map(
+        (c, i) => i < 3 ? top[3] * top[i] + (1 - top[3]) * c : 1);
+    const behind = e => e
+        ? over(rgba(getComputedStyle(e).backgroundColor), behind(e.parentElement))
         : [255, 255, 255, 1];
     const luminance = rgb => [0.2126, 0.7152, 0.0722].reduce((sum, weight, i) => {
         const c = rgb[i] / 255;
         return sum + weight * (c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4);
     }, 0);
     const worst = {};
-    const texts = document.createTreeWalker(document.querySelector('article, .bd-search-container'),
+    const texts = document.createTreeWalker(
+        document.querySelector('article, .bd-search-container'),
         NodeFilter.SHOW_TEXT);
     while (texts.nextNode()) {
         const e = texts.currentNode.parentElement;
@@ -84,10 +96,12 @@ CONTRAST = """() => {
             || !e.checkVisibility({visibilityProperty: true, opacityProperty: true})
             || e.closest('.headerlink, script, style, mjx-assistive-mml')) continue;
         const back = behind(e);
-        const [text, page] = [luminance(over(rgba(getComputedStyle(e).color), back)), luminance(back)];
+        const text = luminance(over(rgba(getComputedStyle(e).color), back));
+        const page = luminance(back);
         const ratio = (Math.max(text, page) + 0.05) / (Math.min(text, page) + 0.05);
         const kind = e.tagName.toLowerCase() + (e.className ? '.' + e.className : '');
-        if (!(worst[kind]?.[0] <= ratio)) worst[kind] = [ratio, texts.currentNode.data.trim().slice(0, 40)];
+        if (!(worst[kind]?.[0] <= ratio))
+            worst[kind] = [ratio, texts.currentNode.data.trim().slice(0, 40)];
     }
     return worst;
 }"""
@@ -105,20 +119,35 @@ def width(request) -> int:
 
 @pytest.fixture(scope="module")
 def context(browser: Browser, theme: str, width: int) -> Iterator[BrowserContext]:
-    context = browser.new_context(viewport={"width": width, "height": HEIGHT}, color_scheme=theme)
+    context = browser.new_context(
+        viewport={"width": width, "height": HEIGHT}, color_scheme=theme
+    )
     yield context
     context.close()
 
 
 @pytest.fixture(scope="module")
 def view(context: BrowserContext, address: str, page: str) -> Iterator[SimpleNamespace]:
-    """The page as it stands after loading, everything that folds unfolded, and what happened on the way."""
+    """The page as it stands after loading, everything that folds unfolded, and what
+    happened on the way.
+    """
     tab = context.new_page()
     view = SimpleNamespace(tab=tab, requests=[], failures=[], errors=[])
     tab.on("request", lambda request: view.requests.append(request.url))
-    tab.on("requestfailed", lambda request: view.failures.append((request.failure, request.url)))
-    tab.on("response", lambda answer: answer.status >= 400 and view.failures.append((answer.status, answer.url)))
-    tab.on("console", lambda message: message.type == "error" and view.errors.append(message.text))
+    tab.on(
+        "requestfailed",
+        lambda request: view.failures.append((request.failure, request.url)),
+    )
+    tab.on(
+        "response",
+        lambda answer: (
+            answer.status >= 400 and view.failures.append((answer.status, answer.url))
+        ),
+    )
+    tab.on(
+        "console",
+        lambda message: message.type == "error" and view.errors.append(message.text),
+    )
     tab.on("pageerror", lambda error: view.errors.append(str(error)))
     tab.goto(f"{address}/{page}.html")
     if tab.locator(".math").count():
@@ -140,8 +169,12 @@ def tab(browser: Browser) -> Iterator[Page]:
 def test_page_loads_whole_from_its_own_host_and_without_errors(view, address):
     assert view.failures == []
     assert view.errors == []
-    outside = [url for url in view.requests if urlsplit(url).scheme not in ("data", "blob")
-               and not url.startswith(f"{address}/")]
+    outside = [
+        url
+        for url in view.requests
+        if urlsplit(url).scheme not in ("data", "blob")
+        and not url.startswith(f"{address}/")
+    ]
     assert outside == []
 
 
@@ -151,8 +184,16 @@ def test_page_follows_the_readers_theme(view, theme):
 
 def test_every_formula_is_drawn_and_no_markup_is_left(view):
     assert view.tab.locator(f".math:has({BAD_FORMULA})").all_text_contents() == []
-    assert view.tab.locator("article .math:not(:has(mjx-container))").all_inner_texts() == []
-    assert re.findall(r"\\[(\[].{0,40}|\$[^$\n]+\$|\{[a-z:-]+\}`.{0,40}", view.tab.evaluate(PROSE)) == []
+    assert (
+        view.tab.locator("article .math:not(:has(mjx-container))").all_inner_texts()
+        == []
+    )
+    assert (
+        re.findall(
+            r"\\[(\[].{0,40}|\$[^$\n]+\$|\{[a-z:-]+\}`.{0,40}", view.tab.evaluate(PROSE)
+        )
+        == []
+    )
 
 
 def test_one_search_box_is_seen_beside_the_search_pages_own(view, page):
@@ -165,10 +206,12 @@ def test_nothing_is_wider_than_the_screen(view, width):
     assert view.tab.evaluate("() => document.documentElement.scrollWidth") <= width
 
 
-def test_each_figure_shows_one_drawing_of_the_theme_its_own_alt_text_and_its_caption(view, theme):
+def test_each_figure_shows_one_drawing_of_the_theme_its_own_alt_text_and_its_caption(
+    view, theme
+):
     figures = view.tab.evaluate(FIGURES)
     for figure in figures:
-        source, = figure["seen"]
+        (source,) = figure["seen"]
         assert source.endswith(".svg#dark" if theme == "dark" else ".svg")
         assert len(set(figure["alts"])) == 1 and len(figure["alts"][0]) >= 40
         assert figure["caption"]
@@ -176,21 +219,36 @@ def test_each_figure_shows_one_drawing_of_the_theme_its_own_alt_text_and_its_cap
 
 
 def test_every_image_has_an_alt_text(view):
-    assert view.tab.evaluate("() => [...document.images].filter(i => !i.alt.trim()).map(i => i.src)") == []
+    assert (
+        view.tab.evaluate(
+            "() => [...document.images].filter(i => !i.alt.trim()).map(i => i.src)"
+        )
+        == []
+    )
 
 
 def test_text_stands_out_from_its_background(view):
-    weak = {kind: worst for kind, worst in view.tab.evaluate(CONTRAST).items() if worst[0] < 4.5}
+    weak = {
+        kind: worst
+        for kind, worst in view.tab.evaluate(CONTRAST).items()
+        if worst[0] < 4.5
+    }
     assert weak == {}
 
 
 def test_axe_finds_nothing_serious_or_critical(view, theme, width):
     if (theme == "dark") != (width == WIDTHS["desk"]):
-        pytest.skip("axe looks at each theme on one width: dark on a desk, light on a phone")
-    options = {"preload": False}  # it would ask for a style sheet that another imports, at the wrong address
+        pytest.skip(
+            "axe looks at each theme on one width: dark on a desk, light on a phone"
+        )
+    # It would ask for a style sheet that another imports, at the wrong address.
+    options = {"preload": False}
     violations = Axe().run(view.tab, options=options).response["violations"]
-    assert [(rule["id"], [node["html"] for node in rule["nodes"]]) for rule in violations
-            if rule["impact"] in ("serious", "critical")] == []
+    assert [
+        (rule["id"], [node["html"] for node in rule["nodes"]])
+        for rule in violations
+        if rule["impact"] in ("serious", "critical")
+    ] == []
 
 
 def test_every_definition_shows_within_the_screen_when_its_term_has_the_focus(view):
@@ -201,20 +259,25 @@ def test_search_box_finds_a_word_of_a_chapter(context, address):
     tab = context.new_page()
     tab.goto(f"{address}/01-setting.html")
     boxes = tab.locator(".search-button__button")
-    next(box for box in boxes.all() if box.is_visible() and box.bounding_box()["x"] >= 0).click()
+    next(
+        box for box in boxes.all() if box.is_visible() and box.bounding_box()["x"] >= 0
+    ).click()
     tab.keyboard.type("covariance")
     tab.keyboard.press("Enter")
     tab.wait_for_selector("#search-results li a[href*='01-setting.html']")
     tab.close()
 
 
-def test_the_first_page_is_readable_before_any_script_has_loaded(context, address, theme):
+def test_the_first_page_is_readable_before_any_script_has_loaded(
+    context, address, theme
+):
     tab = context.new_page()
     tab.route(re.compile(r"\.js(\?|$)"), lambda route: None)  # never answered
     tab.goto(f"{address}/index.html", wait_until="commit")
     tab.wait_for_function("""() => [...document.querySelectorAll('article figure img')]
         .some(image => image.checkVisibility() && image.naturalWidth)""")
-    assert tab.evaluate("() => document.readyState") != "complete"  # it still waits for them
+    # It still waits for them.
+    assert tab.evaluate("() => document.readyState") != "complete"
     assert tab.locator("article h1").is_visible()
     assert tab.locator("text=Two agents improve one answer").is_visible()
     ground = tab.evaluate("() => getComputedStyle(document.body).backgroundColor")
@@ -224,7 +287,10 @@ def test_the_first_page_is_readable_before_any_script_has_loaded(context, addres
 
 def test_next_leads_through_the_whole_book_and_previous_back(site):
     link = re.compile(r'class="(left-prev|right-next)"\s+href="([^"]+)"')
-    neighbours = {page.name: dict(link.findall(page.read_text(encoding="utf-8"))) for page in site.glob("*.html")}
+    neighbours = {
+        page.name: dict(link.findall(page.read_text(encoding="utf-8")))
+        for page in site.glob("*.html")
+    }
     read = ["index.html"]
     while following := neighbours[read[-1]].get("right-next"):
         assert neighbours[following]["left-prev"] == read[-1]
@@ -265,9 +331,16 @@ def test_the_box_of_a_page_names_its_commands_and_offers_its_files(tab, address)
     assert not box.locator("pre").first.is_visible()
     box.locator("summary").press("Enter")
     texts = box.locator("pre").all_inner_texts()
-    assert texts[:2] == ["make chapter CHAPTER=04", "make chapter CHAPTER=04 PROFILE=fast"]
-    assert texts[2].startswith("@misc{agentdynamics,") and texts[3].startswith("@misc{cosentino2025convergence,")
-    assert sum(button.is_visible() for button in box.locator("button.copybtn").all()) == len(texts)
+    assert texts[:2] == [
+        "make chapter CHAPTER=04",
+        "make chapter CHAPTER=04 PROFILE=fast",
+    ]
+    assert texts[2].startswith("@misc{agentdynamics,") and texts[3].startswith(
+        "@misc{cosentino2025convergence,"
+    )
+    assert sum(
+        button.is_visible() for button in box.locator("button.copybtn").all()
+    ) == len(texts)
     files = [link.get_attribute("href") for link in box.locator("a").all()]
     assert len(files) > 3 and files[0].endswith("04-misaligned.ipynb")
     for file in files:
@@ -276,17 +349,30 @@ def test_the_box_of_a_page_names_its_commands_and_offers_its_files(tab, address)
 
 def test_a_page_describes_itself(tab, address):
     tab.goto(f"{address}/05-angle.html")
-    said = {name: tab.locator(f"meta[property='og:{name}']").get_attribute("content")
-            for name in ("title", "type", "description", "image")}
-    assert said["title"] == "The angle between the targets" and said["type"] == "article"
-    assert tab.locator("meta[name=description]").get_attribute("content") == said["description"]
+    said = {
+        name: tab.locator(f"meta[property='og:{name}']").get_attribute("content")
+        for name in ("title", "type", "description", "image")
+    }
+    assert (
+        said["title"] == "The angle between the targets" and said["type"] == "article"
+    )
+    assert (
+        tab.locator("meta[name=description]").get_attribute("content")
+        == said["description"]
+    )
     assert said["description"].startswith("How the plateaus grow with the angle")
     assert len(said["description"]) <= 201
-    assert tab.request.get(urljoin(tab.url, said["image"])).headers["content-type"] == "image/png"
+    assert (
+        tab.request.get(urljoin(tab.url, said["image"])).headers["content-type"]
+        == "image/png"
+    )
 
 
 def shown(tab: Page) -> int:
-    return tab.evaluate("() => [...document.querySelectorAll('.claim')].filter(e => e.checkVisibility()).length")
+    return tab.evaluate(
+        "() => [...document.querySelectorAll('.claim')].filter(e => "
+        "e.checkVisibility()).length"
+    )
 
 
 def test_the_ledger_follows_its_filter(tab, address):
@@ -297,7 +383,9 @@ def test_the_ledger_follows_its_filter(tab, address):
     tab.get_by_label("Source").select_option("Paper")
     paper = sum(claim.source == "paper" for claim in ledger().values())
     assert shown(tab) == paper
-    assert summary.inner_text().startswith(f"{paper} of {count} claims: {paper} from the paper, 0 added")
+    assert summary.inner_text().startswith(
+        f"{paper} of {count} claims: {paper} from the paper, 0 added"
+    )
     tab.get_by_label("Source").select_option("All")
     tab.get_by_label("Chapter").select_option("The angle between the targets")
     assert shown(tab) == sum(claim.chapter == "05-angle" for claim in ledger().values())

@@ -11,14 +11,28 @@ FONTS_AND_MATHEMATICS = ("_static/mathjax/", "_static/vendor/")
 
 
 def test_the_site_has_at_most_ten_megabytes_beside_fonts_and_mathematics(site):
-    files = {path.relative_to(site).as_posix(): path.stat().st_size for path in site.rglob("*") if path.is_file()}
-    assert sum(size for name, size in files.items() if not name.startswith(FONTS_AND_MATHEMATICS)) <= 10 * MEGABYTE
+    files = {
+        path.relative_to(site).as_posix(): path.stat().st_size
+        for path in site.rglob("*")
+        if path.is_file()
+    }
+    assert (
+        sum(
+            size
+            for name, size in files.items()
+            if not name.startswith(FONTS_AND_MATHEMATICS)
+        )
+        <= 10 * MEGABYTE
+    )
 
 
 def test_no_page_with_its_images_has_more_than_a_megabyte_and_a_half(site):
     for page in site.rglob("*.html"):
         text = page.read_text(encoding="utf-8")
-        images = {page.parent / source for source in re.findall(r'<img[^>]* src="([^":#]+)["#]', text)}
+        images = {
+            page.parent / source
+            for source in re.findall(r'<img[^>]* src="([^":#]+)["#]', text)
+        }
         size = len(text.encode()) + sum(image.stat().st_size for image in images)
         assert size <= 1.5 * MEGABYTE, f"{page.name}: {size:,} bytes"
 
@@ -26,5 +40,9 @@ def test_no_page_with_its_images_has_more_than_a_megabyte_and_a_half(site):
 def test_drawings_stay_as_they_were_drawn(site):
     """No curve becomes a raster image; heat maps are images from the start."""
     for drawn in (site.parent / "source" / "figures").glob("*.light.svg"):
-        short = (site / "_images" / drawn.name.replace(".light.", ".")).read_text(encoding="utf-8")
-        assert "<path" in short and short.count("<image") == drawn.read_text(encoding="utf-8").count("<image")
+        short = (site / "_images" / drawn.name.replace(".light.", ".")).read_text(
+            encoding="utf-8"
+        )
+        assert "<path" in short and short.count("<image") == drawn.read_text(
+            encoding="utf-8"
+        ).count("<image")

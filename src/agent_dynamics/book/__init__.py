@@ -1,1 +1,1 @@
-"""What chapters need to be a book: claims, exercises, figures and numbers in the prose."""
+"""What chapters need to be a book: claims, exercises, figures, glued numbers."""

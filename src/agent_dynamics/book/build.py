@@ -1,7 +1,7 @@
 """Where a chapter runs: in a build of the book, or in a reader's own session.
 
-The build says so by two environment variables, so that a chapter holds no plumbing and a downloaded
-notebook runs unchanged.
+The build says so by two environment variables, so that a chapter holds no plumbing and
+a downloaded notebook runs unchanged.
 """
 
 from __future__ import annotations

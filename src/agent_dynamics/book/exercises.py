@@ -1,7 +1,9 @@
-"""Exercises that check themselves: an answer is graded within a tolerance, with a hint before the solution.
+"""Exercises that check themselves: an answer is graded within a tolerance, with a hint
+before the solution.
 
-`exercises.toml` lists every graded exercise. A chapter says what an answer is compared with; a reader is told
-whether it is right, and a build of the book stops at a worked solution that is not.
+`exercises.toml` lists every graded exercise. A chapter says what an answer is compared
+with; a reader is told whether it is right, and a build of the book stops at a worked
+solution that is not.
 """
 
 from __future__ import annotations
@@ -44,7 +46,8 @@ class Exercise:
         minutes: what it takes a student who has read the chapter.
         difficulty: "easy", "medium" or "hard".
         tolerance: the largest |answer - expected|, entry by entry, of a right answer.
-        hint: what a reader is told before the solution; Markdown with mathematics, no roles.
+        hint: what a reader is told before the solution; Markdown with mathematics, no
+            roles.
         mistake: what goes wrong most often, for instructors; the same.
     """
 
@@ -76,20 +79,25 @@ def exercises() -> dict[str, Exercise]:
 
 
 def grader(
-    exercise: str, expected: ArrayLike, measure: Callable[[object], ArrayLike] = lambda answer: answer
+    exercise: str,
+    expected: ArrayLike,
+    measure: Callable[[object], ArrayLike] = lambda answer: answer,
 ) -> Callable[[object], None]:
-    """A function that grades an answer and shows the verdict. It never raises for what a reader wrote.
+    """A function that grades an answer and shows the verdict. It never raises for what
+    a reader wrote.
 
     Args:
         exercise: an id of `exercises.toml`, which holds the tolerance and the hint.
         expected: what a right answer comes to, any shape, finite.
-        measure: what of the answer is compared; it calls the answer where that is a function.
+        measure: what of the answer is compared; it calls the answer where that is a
+            function.
 
     Raises:
-        ValueError: an id that `exercises.toml` does not have, an expected value that is not finite.
+        ValueError: an id that `exercises.toml` does not have, an expected value that is
+            not finite.
 
-    The returned function raises SolutionFailed in a build of the book, where a wrong answer can only be that of
-    a worked solution.
+    The returned function raises SolutionFailed in a build of the book, where a wrong
+    answer can only be that of a worked solution.
     """
     listed = exercises()
     if exercise not in listed:
@@ -101,7 +109,10 @@ def grader(
 
     def grade(answer: object) -> None:
         try:
-            verdict, said = "right", _compare(_measured(answer, measure), wanted, entry.tolerance)
+            verdict, said = (
+                "right",
+                _compare(_measured(answer, measure), wanted, entry.tolerance),
+            )
         except _Unanswered:
             verdict, said = "unanswered", ""
         except _Wrong as reason:
@@ -114,13 +125,30 @@ def grader(
 
 
 def show_exercises() -> None:
-    """Show every graded exercise as a table, the easy ones first, and the minutes in all."""
+    """Show every graded exercise as a table, the easy ones first, and the minutes in
+    all.
+    """
     order = ("easy", "medium", "hard")
-    entries = sorted(exercises().values(), key=lambda entry: order.index(entry.difficulty))
-    rows = [f"| {entry.difficulty} | {int(entry.chapter[:2])} | {{ref}}`{entry.id}` | {entry.minutes} |"
-            for entry in entries]
-    total = f"| all | | {len(entries)} exercises | {sum(entry.minutes for entry in entries)} |"
-    page = "\n".join(["| Difficulty | Chapter | Exercise | Minutes |", "|---|---:|---|---:|", *rows, total])
+    entries = sorted(
+        exercises().values(), key=lambda entry: order.index(entry.difficulty)
+    )
+    rows = [
+        f"| {entry.difficulty} | {int(entry.chapter[:2])} | {{ref}}`{entry.id}` | "
+        f"{entry.minutes} |"
+        for entry in entries
+    ]
+    total = (
+        f"| all | | {len(entries)} exercises | "
+        f"{sum(entry.minutes for entry in entries)} |"
+    )
+    page = "\n".join(
+        [
+            "| Difficulty | Chapter | Exercise | Minutes |",
+            "|---|---:|---|---:|",
+            *rows,
+            total,
+        ]
+    )
     display({"text/markdown": page, "text/plain": page}, raw=True)
 
 
@@ -132,34 +160,49 @@ def _measured(answer: object, measure: Callable) -> np.ndarray:
         value = measure(_asked(answer) if isfunction(answer) else answer)
     except (_Unanswered, _Wrong):
         raise
-    except Exception as error:  # whatever the reader's code raises, they are told, in one line
-        raise _Wrong(f"It stops with {type(error).__name__}: {str(error).partition(chr(10))[0]}") from error
+    # Whatever the reader's code raises, they are told, in one line.
+    except Exception as error:
+        raise _Wrong(
+            f"It stops with {type(error).__name__}: {str(error).partition(chr(10))[0]}"
+        ) from error
     if isinstance(value, torch.Tensor):
         value = value.detach().cpu()
-        value = value.double() if value.is_floating_point() else value  # NumPy knows no bfloat16
+        # NumPy knows no bfloat16.
+        value = value.double() if value.is_floating_point() else value
     try:
         array = np.asarray(value)
     except (ValueError, RuntimeError) as error:
-        raise _Wrong(f"It is {type(value).__name__} of uneven parts, and must be numbers") from error
+        raise _Wrong(
+            f"It is {type(value).__name__} of uneven parts, and must be numbers"
+        ) from error
     except Exception as error:
         raise _Wrong(f"It is {type(value).__name__}, and must be numbers") from error
     if array.dtype == object and any(part is ... for part in array.flat):
         raise _Unanswered
     if array.dtype.kind not in "biuf":
-        raise _Wrong(f"It is {'None' if value is None else type(value).__name__}, and must be real numbers")
+        raise _Wrong(
+            f"It is {'None' if value is None else type(value).__name__}, and must be "
+            "real numbers"
+        )
     return array.astype(float)
 
 
 def _asked(function: Callable) -> Callable:
     """The reader's function, which says so where it is still a stub."""
+
     @wraps(function)
     def call(*arguments: object, **named: object) -> object:
         value = function(*arguments, **named)
-        if value is ... or isinstance(value, (tuple, list)) and any(part is ... for part in value):
+        if value is ... or (
+            isinstance(value, (tuple, list)) and any(part is ... for part in value)
+        ):
             raise _Unanswered
         if value is None:
-            raise _Wrong("The function gives back None: it has no return, or returns nothing")
+            raise _Wrong(
+                "The function gives back None: it has no return, or returns nothing"
+            )
         return value
+
     return call
 
 
@@ -171,7 +214,9 @@ def _compare(found: np.ndarray, wanted: np.ndarray, tolerance: float) -> str:
         raise _Wrong("It is not finite (NaN or infinity)")
     distance = np.abs(found - wanted.reshape(found.shape)).max()
     if distance > tolerance:
-        raise _Wrong(f"It is off by {readable(distance)}, and may be by {readable(tolerance)}")
+        raise _Wrong(
+            f"It is off by {readable(distance)}, and may be by {readable(tolerance)}"
+        )
     return f"Off by {readable(distance)}, and may be by {readable(tolerance)}"
 
 
@@ -179,12 +224,32 @@ def _show(entry: Exercise, verdict: str, said: str) -> None:
     title, kind, colour = LOOKS[verdict]
     hint = "" if verdict == "right" else entry.hint
     sentences = " ".join(f"{part}." for part in (title, said) if part)
-    page = f"```{{admonition}} {title}{': a hint' if verdict == 'unanswered' else ''}\n:class: {kind}\n"
-    page += " ".join(part for part in (f"{said}." if said else "", hint) if part) + "\n```\n"
+    page = (
+        f"```{{admonition}} "
+        f"{title}{': a hint' if verdict == 'unanswered' else ''}\n:class: "
+        f"{kind}\n"
+    )
+    page += (
+        " ".join(part for part in (f"{said}." if said else "", hint) if part)
+        + "\n```\n"
+    )
     shown = re.sub(r"`([^`]+)`", r"<code>\1</code>", html.escape(hint))
-    fold = f"<details{' open' * (verdict == 'wrong')}><summary>Hint</summary>{shown}</details>" if hint else ""
+    fold = (
+        f"<details{' open' * (verdict == 'wrong')}>"
+        f"<summary>Hint</summary>{shown}</details>"
+        if hint
+        else ""
+    )
     style = f"border-left: 4px solid {colour}; padding-left: 0.8em"
     notebook = f'<div style="{style}">{html.escape(sentences)}{fold}</div>'
     plain = f"{entry.id}: {sentences}" + (f" Hint: {hint}" if hint else "")
     record = {"id": entry.id, "verdict": verdict, "said": said}
-    display({MIME: record, "text/markdown": page, "text/html": notebook, "text/plain": plain}, raw=True)
+    display(
+        {
+            MIME: record,
+            "text/markdown": page,
+            "text/html": notebook,
+            "text/plain": plain,
+        },
+        raw=True,
+    )

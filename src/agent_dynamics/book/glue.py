@@ -1,4 +1,4 @@
-"""Numbers that the prose takes from the run: measured values are glued in, never typed."""
+"""Numbers that the prose takes from the run: glued in, never typed."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 def glue(name: str, value: object, spec: str = ".2g") -> None:
     """Make a value available to the page as {glue:text}`name`.
 
-    Writes the output that MyST-NB's own glue writes, without needing Sphinx in the kernel; outside the book
-    it shows nothing.
+    Writes the output that MyST-NB's own glue writes, without needing Sphinx in the
+    kernel; outside the book it shows nothing.
 
     Args:
         name: the key, unique in the book.
@@ -29,8 +29,13 @@ def glue(name: str, value: object, spec: str = ".2g") -> None:
         raise _checks.bad("value", value, "finite")
     text = value if isinstance(value, str) else readable(float(value), spec)
     # Quoted, since the page would read 2,000 as a pair of numbers and 2.00 as 2.0.
-    display({"application/papermill.record/text/plain": repr(text)}, raw=True,
-            metadata={"scrapbook": {"name": name, "mime_prefix": "application/papermill.record/"}})
+    display(
+        {"application/papermill.record/text/plain": repr(text)},
+        raw=True,
+        metadata={
+            "scrapbook": {"name": name, "mime_prefix": "application/papermill.record/"}
+        },
+    )
 
 
 def readable(value: float, spec: str = ".2g") -> str:

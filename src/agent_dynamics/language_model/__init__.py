@@ -1,8 +1,9 @@
 """Language models as agents, over any OpenAI-compatible endpoint.
 
-An agent shows the model its own examples and the other's last estimate, and asks for an improved one. Every
-attempt is appended to a transcript as it happens. What a transcript holds is never asked again, so a run that
-stopped goes on from it, and a whole transcript replays without an endpoint.
+An agent shows the model its own examples and the other's last estimate, and asks for an
+improved one. Every attempt is appended to a transcript as it happens. What a transcript
+holds is never asked again, so a run that stopped goes on from it, and a whole
+transcript replays without an endpoint.
 """
 
 from .agent import LanguageModelAgent, NoAnswer, Rejected

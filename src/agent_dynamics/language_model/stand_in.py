@@ -1,7 +1,9 @@
-"""A stand-in for a language model: a local OpenAI-compatible server that no model is behind.
+"""A stand-in for a language model: a local OpenAI-compatible server that no model is
+behind.
 
-Its answer is a gradient step on the examples it is shown, written with few decimals and with occasional
-slips. The same question asked for the same time gets the same answer, in whatever order questions come.
+Its answer is a gradient step on the examples it is shown, written with few decimals and
+with occasional slips. The same question asked for the same time gets the same answer,
+in whatever order questions come.
 """
 
 from __future__ import annotations
@@ -21,8 +23,13 @@ import numpy as np
 from .transcript import STAND_IN
 
 SLIP = 0.1  # a slip changes the first decimal of one weight by one
-TEXTS = {"malformed": "The weights are about 1 and 2.", "nan": '{"weights": [NaN, 0, 0]}',
-         "short": '{"weights": [0.5]}', "length": '{"weights": [0.5, ', "refusal": None}
+TEXTS = {
+    "malformed": "The weights are about 1 and 2.",
+    "nan": '{"weights": [NaN, 0, 0]}',
+    "short": '{"weights": [0.5]}',
+    "length": '{"weights": [0.5, ',
+    "refusal": None,
+}
 
 
 class StandIn(ThreadingHTTPServer):
@@ -34,25 +41,47 @@ class StandIn(ThreadingHTTPServer):
         slips: share of the answers with one weight off by SLIP, up or down.
         garbled: share of the answers that are prose instead of JSON.
         seed: of slips and garbled answers.
-        faults: what the first requests get instead of an answer, in order: "429", "500", "401", "delay" (by
-            `delay` seconds, then an answer), "cut" (the connection breaks within the body), "empty" (a body
-            without choices), "malformed", "nan", "short", "length", "refusal", or "" for an answer.
+        faults: what the first requests get instead of an answer, in order: "429",
+            "500", "401", "delay" (by `delay` seconds, then an answer), "cut" (the
+            connection breaks within the body), "empty" (a body without choices),
+            "malformed", "nan", "short", "length", "refusal", or "" for an answer.
         delay: seconds.
         retry_after: header of the errors, where it is not empty.
-        reports: the name of the model that it says it is, to test what is done with a model's answers.
+        reports: the name of the model that it says it is, to test what is done with a
+            model's answers.
         port: 0 for a free one.
     """
 
     daemon_threads = True
 
-    def __init__(self, step_size: float = 0.4, digits: int = 2, slips: float = 0.0, garbled: float = 0.0,
-                 seed: int = 0, faults: tuple[str, ...] = (), delay: float = 0.0, retry_after: str = "",
-                 reports: str = STAND_IN, port: int = 0) -> None:
+    def __init__(
+        self,
+        step_size: float = 0.4,
+        digits: int = 2,
+        slips: float = 0.0,
+        garbled: float = 0.0,
+        seed: int = 0,
+        faults: tuple[str, ...] = (),
+        delay: float = 0.0,
+        retry_after: str = "",
+        reports: str = STAND_IN,
+        port: int = 0,
+    ) -> None:
         super().__init__(("127.0.0.1", port), _Handler)
-        self.step_size, self.digits, self.slips, self.garbled = step_size, digits, slips, garbled
+        self.step_size, self.digits, self.slips, self.garbled = (
+            step_size,
+            digits,
+            slips,
+            garbled,
+        )
         self.seed, self.faults, self.delay = seed, list(faults), delay
         self.retry_after, self.reports = retry_after, reports
-        self.lock, self.times, self.busy, self.most_at_once = threading.Lock(), Counter(), 0, 0
+        self.lock, self.times, self.busy, self.most_at_once = (
+            threading.Lock(),
+            Counter(),
+            0,
+            0,
+        )
 
     @property
     def url(self) -> str:
@@ -60,7 +89,9 @@ class StandIn(ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_port}/v1"
 
     def __enter__(self) -> StandIn:
-        threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+        threading.Thread(
+            target=self.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True
+        ).start()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -68,7 +99,7 @@ class StandIn(ThreadingHTTPServer):
         self.server_close()
 
     def answer(self, asked: str) -> str:
-        """The text of the answer to a user's message, as `question.question` writes it."""
+        """The text of the answer to a user's message of `question.question`."""
         with self.lock:
             self.times[asked] += 1
             times = self.times[asked]
@@ -83,7 +114,9 @@ class StandIn(ThreadingHTTPServer):
         w = w - self.step_size * x.T @ (x @ w - y) / len(y)
         if draw.random() < self.slips:
             w[draw.randrange(len(w))] += draw.choice((-SLIP, SLIP))
-        return json.dumps({"weights": [round(value, self.digits) for value in w.tolist()]})
+        return json.dumps(
+            {"weights": [round(value, self.digits) for value in w.tolist()]}
+        )
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -110,18 +143,41 @@ class _Handler(BaseHTTPRequestHandler):
         if fault.isdigit():
             # As endpoints do, the error repeats the key.
             text = f"{fault} for {self.headers['Authorization']}"
-            return self._send(int(fault), {"error": {"message": text}})
+            self._send(int(fault), {"error": {"message": text}})
+            return
         if fault == "delay":
             time.sleep(self.server.delay)
         asked = body["messages"][-1]["content"]
         text = TEXTS[fault] if fault in TEXTS else self.server.answer(asked)
-        choice = {"index": 0, "finish_reason": "length" if fault == "length" else "stop", "message": {
-            "role": "assistant", "content": text, "refusal": "I cannot." if fault == "refusal" else None}}
-        words_in, words_out = sum(len(part["content"]) for part in body["messages"]) // 2, len(text or "") // 2
-        self._send(200, {"id": "0", "object": "chat.completion", "created": 0, "model": self.server.reports,
-                         "choices": [] if fault == "empty" else [choice],
-                         "usage": {"prompt_tokens": words_in, "completion_tokens": words_out,
-                                   "total_tokens": words_in + words_out}}, cut=fault == "cut")
+        choice = {
+            "index": 0,
+            "finish_reason": "length" if fault == "length" else "stop",
+            "message": {
+                "role": "assistant",
+                "content": text,
+                "refusal": "I cannot." if fault == "refusal" else None,
+            },
+        }
+        words_in, words_out = (
+            sum(len(part["content"]) for part in body["messages"]) // 2,
+            len(text or "") // 2,
+        )
+        self._send(
+            200,
+            {
+                "id": "0",
+                "object": "chat.completion",
+                "created": 0,
+                "model": self.server.reports,
+                "choices": [] if fault == "empty" else [choice],
+                "usage": {
+                    "prompt_tokens": words_in,
+                    "completion_tokens": words_out,
+                    "total_tokens": words_in + words_out,
+                },
+            },
+            cut=fault == "cut",
+        )
 
     def _send(self, status: int, content: dict, cut: bool = False) -> None:
         data = json.dumps(content).encode()
@@ -131,7 +187,7 @@ class _Handler(BaseHTTPRequestHandler):
         if status != 200 and self.server.retry_after:
             self.send_header("Retry-After", self.server.retry_after)
         self.end_headers()
-        self.wfile.write(data[:len(data) // 2] if cut else data)
+        self.wfile.write(data[: len(data) // 2] if cut else data)
         self.close_connection = self.close_connection or cut
 
     def log_message(self, *_: object) -> None:

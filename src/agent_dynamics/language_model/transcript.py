@@ -1,4 +1,6 @@
-"""Every attempt of an experiment on disk, one JSON object a line, and the budget of tokens."""
+"""Every attempt of an experiment on disk, one JSON object a line, and the budget of
+tokens.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +13,11 @@ from pathlib import Path
 
 from .. import _checks
 
-ATTEMPTS = 5            # a turn, the first one included
-BEGIN = b'{"turn": "'   # of every line of a transcript
-UNUSABLE = ("refused", "cut-off", "malformed", "wrong-length", "not-finite")  # what a model said, and no weights
-STAND_IN = "stand-in"   # the name under which the stand-in answers
+ATTEMPTS = 5  # a turn, the first one included
+BEGIN = b'{"turn": "'  # of every line of a transcript
+# What a model said, and no weights.
+UNUSABLE = ("refused", "cut-off", "malformed", "wrong-length", "not-finite")
+STAND_IN = "stand-in"  # the name under which the stand-in answers
 
 
 class BudgetReached(RuntimeError):
@@ -22,10 +25,11 @@ class BudgetReached(RuntimeError):
 
 
 class Transcript:
-    """Every attempt of an experiment, one JSON object a line, and the budget that they share.
+    """Every attempt of an experiment, one JSON object a line, and the budget that they
+    share.
 
-    Reading changes nothing in the file. A last line that a kill cut short is passed over, and the next attempt
-    takes its place. Safe to use from several threads.
+    Reading changes nothing in the file. A last line that a kill cut short is passed
+    over, and the next attempt takes its place. Safe to use from several threads.
 
     Args:
         path: the file; the first attempt makes it where it does not exist.
@@ -38,12 +42,13 @@ class Transcript:
     def __init__(self, path: str | Path, budget: int = 3_000_000) -> None:
         self.path, self.budget = Path(path), _checks.count("budget", budget)
         self.attempts: dict[str, list[dict]] = {}
-        self.answered_by: set[str] = set()  # the names that the endpoint gave with its answers
+        # The names that the endpoint gave with its answers.
+        self.answered_by: set[str] = set()
         self.tokens_in = self.tokens_out = self._reserved = 0
         self._lock = threading.Lock()
         self._cut: int | None = None  # where a line begins that a kill cut short
-        self._lead = ""               # what the next line needs before it
-        self._size = 0                # of the file as it was read
+        self._lead = ""  # what the next line needs before it
+        self._size = 0  # of the file as it was read
         if self.path.exists():
             text = self.path.read_bytes()
             self._size = len(text)
@@ -52,10 +57,15 @@ class Transcript:
                     self._enter(json.loads(line))
                     self._lead = "" if line.endswith(b"\n") else "\n"
                 except (ValueError, TypeError, KeyError) as error:
-                    begun = isinstance(error, json.JSONDecodeError) and (BEGIN.startswith(line) or line.startswith(BEGIN))
+                    begun = isinstance(error, json.JSONDecodeError) and (
+                        BEGIN.startswith(line) or line.startswith(BEGIN)
+                    )
                     if line.endswith(b"\n") or not begun:
-                        raise _checks.bad("path", f"{path}, whose line {number} is no attempt",
-                                          "a transcript") from error
+                        raise _checks.bad(
+                            "path",
+                            f"{path}, whose line {number} is no attempt",
+                            "a transcript",
+                        ) from error
                     self._cut = len(text) - len(line)
 
     def _enter(self, entry: dict) -> None:
@@ -74,8 +84,11 @@ class Transcript:
         """Set tokens aside for a request; BudgetReached where they are not left."""
         with self._lock:
             if self.tokens + self._reserved + tokens > self.budget:
-                raise BudgetReached(f"{self.tokens:,} of {self.budget:,} tokens are spent and the next request "
-                                    f"could take {tokens + self._reserved:,}")
+                raise BudgetReached(
+                    f"{self.tokens:,} of {self.budget:,} tokens are spent and the "
+                    "next request "
+                    f"could take {tokens + self._reserved:,}"
+                )
             self._reserved += tokens
 
     def append(self, entry: dict, reserved: int) -> None:
@@ -87,8 +100,11 @@ class Transcript:
         with self._lock:
             self._reserved -= reserved
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            if (self._cut is not None or self._lead) and self.path.stat().st_size != self._size:
-                raise RuntimeError(f"another run writes to {self.path}")  # what it wrote is not this one's to mend
+            if (
+                self._cut is not None or self._lead
+            ) and self.path.stat().st_size != self._size:
+                # What it wrote is not this one's to mend.
+                raise RuntimeError(f"another run writes to {self.path}")
             if self._cut is not None:
                 os.truncate(self.path, self._cut)
             with self.path.open("a", encoding="utf-8") as file:
@@ -112,17 +128,24 @@ class Transcript:
 
     def ended(self) -> set[str]:
         """The names of the pairs that unusable answers ended."""
-        return {turn.split("/")[0] for turn, entries in self.attempts.items()
-                if sum(entry["kind"] in UNUSABLE for entry in entries) >= ATTEMPTS}
+        return {
+            turn.split("/")[0]
+            for turn, entries in self.attempts.items()
+            if sum(entry["kind"] in UNUSABLE for entry in entries) >= ATTEMPTS
+        }
 
     @property
     def of_a_model(self) -> bool:
-        """Whether a language model answered, and not the stand-in, under whatever name it was asked."""
+        """Whether a language model answered, and not the stand-in, under whatever name
+        it was asked.
+        """
         return bool(self.attempts) and STAND_IN not in self.answered_by
 
 
 def given_transcript() -> Transcript | None:
-    """The transcript at AGENT_DYNAMICS_TRANSCRIPT; None where there is none with an answer in it."""
+    """The transcript at AGENT_DYNAMICS_TRANSCRIPT; None where there is none with an
+    answer in it.
+    """
     path = Path(os.environ.get("AGENT_DYNAMICS_TRANSCRIPT") or os.devnull)
     transcript = Transcript(path) if path.is_file() else None
     return transcript if transcript and transcript.kinds()["ok"] else None
