@@ -392,7 +392,7 @@ def _read(
     try:
         with safetensors.safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         config = TrainingConfig(**json.loads(metadata["config"]))
         model = LinearSelfAttention(config.dimension)
         model.load_state_dict({name: tensors[name] for name in ("value", "query")})
