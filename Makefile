@@ -29,6 +29,7 @@ BUILD := _build/$(PROFILE)
 SOURCE := $(BUILD)/source
 SITE := $(BUILD)/html
 COURSE := _build/course
+LINT := _build/lint
 PDF := $(BUILD)/book.pdf
 
 # What has code is executed; claims and how-built read the others' results, so they come last.
@@ -74,6 +75,16 @@ chapter: $(READY) ## execute and build one chapter (CHAPTER=02)
 	 PYTHONPATH=press/extensions EDITION="$(PROFILE) profile" .venv/bin/jupyter-book build -qq --path-output $(BUILD)/chapter-$$name \
 	   --config _config.yml --toc "$(CURDIR)/$(BUILD)/chapter-$$name/_toc.yml" $(BUILD)/chapter-$$name/source > $(BUILD)/chapter-$$name/jupyter-book.log; \
 	 echo "$(BUILD)/chapter-$$name/_build/html/$$name.html"
+
+lint: $(READY) ## check form and types: the package, its tests, the press and the chapters' cells
+	@.venv/bin/ruff format --check --quiet . && .venv/bin/ruff check --quiet .
+	@rm -rf $(LINT) && .venv/bin/jupytext --quiet --to ../$(LINT)//ipynb $(EXECUTED)
+	@.venv/bin/ruff format --check --quiet --no-respect-gitignore $(LINT) && .venv/bin/ruff check --quiet --no-respect-gitignore $(LINT)
+	@.venv/bin/mypy
+
+format: $(READY) ## bring all of it into that form
+	@.venv/bin/ruff check --quiet --fix --exit-zero . && .venv/bin/ruff format --quiet .
+	@.venv/bin/jupytext --quiet --pipe '$(CURDIR)/.venv/bin/ruff format --quiet --line-length 88 {}' --pipe-fmt ipynb $(EXECUTED)
 
 test: $(READY) ## run the tests of the package and of the sources
 	.venv/bin/python -m pytest
@@ -196,4 +207,4 @@ $(PDF): $(NOTEBOOKS) $(COPIED) _config.yml _toc.yml CITATION.cff $(shell find te
 	@! grep -E '^LaTeX Warning: .*(undefined|multiply)|^Missing character' $(PRINT)/book.log
 	@mv $(PRINT)/book.pdf $@
 
-.PHONY: always help book chapter test test-site serve llm lab lock picture clean course test-course pdf latex test-pdf executed bench
+.PHONY: always help book chapter lint format test test-site serve llm lab lock picture clean course test-course pdf latex test-pdf executed bench
