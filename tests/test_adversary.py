@@ -283,6 +283,7 @@ def test_a_blind_victims_rounding_is_no_reply_in_single_precision_either():
             query_attack_direction(victim, (target + blind_to).float())
 
 
+@pytest.mark.unchecked
 @pytest.mark.parametrize(
     ("call", "message"),
     [

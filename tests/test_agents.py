@@ -55,6 +55,7 @@ def test_affine_map_reproduces_the_turn(prompt, step_size, steps):
     )
 
 
+@pytest.mark.unchecked
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -220,6 +220,7 @@ def test_isotropic_geometry_is_monotone_for_every_orientation():
 E1, E2 = torch.eye(2, dtype=torch.float64)
 
 
+@pytest.mark.unchecked
 @pytest.mark.parametrize(
     ("call", "message"),
     [

@@ -266,6 +266,7 @@ def test_a_newton_helper_leaves_alone_what_the_main_agent_does_not_see_in_float3
         torch.testing.assert_close(helper(message), expected, rtol=0, atol=1e-3)
 
 
+@pytest.mark.unchecked
 @pytest.mark.parametrize(
     ("call", "message"),
     [

@@ -317,6 +317,7 @@ def test_line_searched_newton_never_raises_the_loss_and_arrives(seed, kind, radi
     )
 
 
+@pytest.mark.unchecked
 @pytest.mark.parametrize(
     ("call", "message"),
     [

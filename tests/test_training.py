@@ -11,6 +11,8 @@ import safetensors.torch
 import torch
 
 from agent_dynamics import training
+from agent_dynamics._training_data import token_moments, validation_prompts
+from agent_dynamics._training_run import Run
 from agent_dynamics.agents import GradientAgent
 from agent_dynamics.lsa import gradient_descent_weights
 from agent_dynamics.prompts import Prompt
@@ -95,8 +97,8 @@ def interrupt(monkeypatch, name: str, call: int) -> None:
         ("_train_step", 57),
         ("_train_step", 110),
         ("_train_step", 120),
-        ("_token_moments", 1),
-        ("_token_moments", 110),
+        ("token_moments", 1),
+        ("token_moments", 110),
         ("operator_error", 1),
         ("operator_error", 12),
     ],
@@ -177,6 +179,7 @@ def test_a_saved_layer_loads_as_it_was(tmp_path, finished):
     assert_same_run(TrainedLSA.load(path), finished)
 
 
+@pytest.mark.unchecked
 def test_a_configuration_of_numpy_numbers_is_kept_as_one_of_pythons(tmp_path):
     config = replace(SMALL, dimension=np.int64(2), step_size=np.float32(0.5), steps=10)
     train_lsa(config, checkpoint=tmp_path / "layer")
@@ -214,7 +217,7 @@ def test_operator_error_is_zero_for_the_construction_else_the_relative_miss():
 def test_training_moments_have_the_wishart_mean_and_variance():
     config, draws = TrainingConfig(dimension=3, seed=0, examples=5), 100_000
     d, n = config.dimension, config.examples
-    gram = training._token_moments(config, draws, np.random.default_rng(0))
+    gram = token_moments(config, draws, np.random.default_rng(0))
     identity = torch.eye(d, dtype=torch.float64)
     # E S = I, E S t = 0, E t'St = d.
     mean = torch.zeros(d + 1, d + 1, dtype=torch.float64)
@@ -244,12 +247,10 @@ def test_ill_conditioned_training_examples_have_the_moments_of_their_covariances
     # E S = mean(spectrum) I over orientations; of a Wishart matrix
     # E tr S^2 = (1 + 1/n) tr Sigma^2 + (tr Sigma)^2 / n.
     square = (1 + 1 / 5) * spectrum.square().sum() + spectrum.sum().square() / 5
-    trained = training._token_moments(config, draws, np.random.default_rng(0))[
-        :, :3, :3
-    ]
+    trained = token_moments(config, draws, np.random.default_rng(0))[:, :3, :3]
     validation = torch.cat(
         [
-            training._validation_prompts(replace(config, seed=seed)).covariance
+            validation_prompts(replace(config, seed=seed)).covariance
             for seed in range(50)
         ]
     )
@@ -276,7 +277,7 @@ def test_a_cached_layer_is_trained_once(monkeypatch, tmp_path, finished):
 
 
 def test_gradient_flow_conserves_the_difference_of_squared_norms():
-    run = training._Run.start(TrainingConfig(dimension=3, seed=0, learning_rate=0.1))
+    run = Run.start(TrainingConfig(dimension=3, seed=0, learning_rate=0.1))
     with torch.no_grad():
         for seed, parameter in enumerate(run.model.parameters()):
             parameter.copy_(normal(8, 8, seed=seed))
@@ -297,6 +298,7 @@ def test_gradient_flow_conserves_the_difference_of_squared_norms():
         )
 
 
+@pytest.mark.unchecked
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

@@ -19,16 +19,17 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
-from .agents import AffineAgent, GradientAgent, Repeated
+from .agents import Agent, GradientAgent, Repeated
 
 # About the bytes a thread works on besides its messages: few, yet enough not to queue
 # for Python.
 SCRATCH = 2**23
 
 
-def applies(agents: Sequence[AffineAgent], start: Tensor) -> bool:
+def applies(agents: Sequence[Agent], start: Float[Tensor, "... d"]) -> bool:
     """Whether `messages` can take these: gradient agents in float64 on the CPU, with
     nothing to differentiate.
     """
@@ -45,7 +46,9 @@ def applies(agents: Sequence[AffineAgent], start: Tensor) -> bool:
     )
 
 
-def messages(agents: Sequence[AffineAgent], start: Tensor, turns: int) -> Tensor:
+def messages(
+    agents: Sequence[Agent], start: Float[Tensor, "... d"], turns: int
+) -> Float[Tensor, "... messages d"]:
     """The start and every message of `turns` rounds, shape (..., turns * N + 1, d) for
     N agents.
 
@@ -187,7 +190,7 @@ def _after(
     return both
 
 
-def _unrepeated(agent: AffineAgent) -> tuple[AffineAgent, int]:
+def _unrepeated(agent: Agent) -> tuple[Agent, int]:
     """The agent within, and how many of its steps make one turn."""
     repeats = 1
     while type(agent) is Repeated:

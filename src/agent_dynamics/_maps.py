@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from . import _checks
@@ -20,7 +21,12 @@ LEFT_ALONE = 1e-6
 
 def pair_maps(
     agent_w: AffineAgent, agent_u: AffineAgent
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+) -> tuple[
+    Float[Tensor, "*maps d d"],
+    Float[Tensor, "*maps d d"],
+    Float[Tensor, "... d"],
+    Float[Tensor, "... d"],
+]:
     """(A, B, a, b) with A and B of one batch shape, or an error that names what does
     not fit.
     """
@@ -38,7 +44,9 @@ def pair_maps(
     return A.expand(*batch, *A.shape[-2:]), B.expand(*batch, *B.shape[-2:]), a, b
 
 
-def batch_maps(agents: Sequence[AffineAgent]) -> list[tuple[Tensor, Tensor]]:
+def batch_maps(
+    agents: Sequence[AffineAgent],
+) -> list[tuple[Float[Tensor, "*maps d d"], Float[Tensor, "*batch d"]]]:
     """The agents' (A, b) in one dimension and batch shape, or an error that names what
     does not fit.
     """
@@ -67,7 +75,9 @@ def batch_maps(agents: Sequence[AffineAgent]) -> list[tuple[Tensor, Tensor]]:
     ]
 
 
-def round_off_kernel(A: Tensor, B: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def round_off_kernel(
+    A: Float[Tensor, "*batch d d"], B: Float[Tensor, "*batch d d"]
+) -> tuple[Float[Tensor, "*batch d d"], Int[Tensor, "*batch"], Float[Tensor, "*batch"]]:
     """Of the round A B: the projector on the shared kernel, its dimension, and the rate
     off it.
 
@@ -95,7 +105,9 @@ def round_off_kernel(A: Tensor, B: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return kept, nullity, rate
 
 
-def _shared_kernel(A: Tensor, B: Tensor) -> tuple[Tensor, Tensor]:
+def _shared_kernel(
+    A: Float[Tensor, "*batch d d"], B: Float[Tensor, "*batch d d"]
+) -> tuple[Float[Tensor, "*batch d d"], Int[Tensor, "*batch"]]:
     """Orthogonal projector on the intersection of ker(I - A) and ker(I - B), and its
     dimension.
     """

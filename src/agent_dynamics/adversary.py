@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from . import _checks
@@ -38,10 +39,10 @@ class OneSided:
             (...).
     """
 
-    miss_w: Tensor
-    miss_u: Tensor
+    miss_w: Float[Tensor, "*batch"]
+    miss_u: Float[Tensor, "*batch"]
 
-    def winner(self, tolerance: float = 1e-12) -> np.ndarray:
+    def winner(self, tolerance: float = 1e-12) -> np.ndarray | np.str_:
         """Who misses by at most `tolerance`: "w", "u", "both" or "neither", an array of
         shape (...).
 
@@ -81,8 +82,8 @@ def one_sided(agent_w: AffineAgent, agent_u: AffineAgent) -> OneSided:
 
 
 def query_attack_direction(
-    victim: Callable[[Tensor], Tensor], target: Tensor
-) -> Tensor:
+    victim: Callable[[Tensor], Tensor], target: Float[Tensor, "... d"]
+) -> Float[Tensor, "... d"]:
     """The direction to attack, from one query: send the own target, and normalise what
     the reply adds.
 
@@ -116,12 +117,12 @@ def query_attack_direction(
 
 
 def attack_prompt(
-    direction: Tensor,
-    step_size: float | Tensor,
-    target: Tensor,
+    direction: Float[Tensor, "*#batch d"],
+    step_size: float | Float[Tensor, "*#batch"],
+    target: Float[Tensor, "*#batch d"],
     n: int,
     *,
-    elsewhere: float | Tensor,
+    elsewhere: float | Float[Tensor, "*#batch"],
     generator: torch.Generator,
 ) -> Prompt:
     """A prompt whose gradient step forgets `direction`: its covariance has the

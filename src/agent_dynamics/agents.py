@@ -6,9 +6,10 @@ says its map by `.affine()`, the pair (A, b) with agent(v) = A v + b.
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from . import _checks
@@ -16,17 +17,23 @@ from ._linear import apply, eye
 from .prompts import Prompt
 
 
-class AffineAgent(Protocol):
-    """What the closed forms need of an agent."""
+@runtime_checkable
+class Agent(Protocol):
+    """What an exchange needs of an agent."""
 
     @property
-    def target(self) -> Tensor:
+    def target(self) -> Float[Tensor, "... d"]:
         """The agent's own target, shape (..., d)."""
 
-    def __call__(self, message: Tensor) -> Tensor:
+    def __call__(self, message: Float[Tensor, "... d"]) -> Float[Tensor, "... d"]:
         """The reply to a message, both of shape (..., d)."""
 
-    def affine(self) -> tuple[Tensor, Tensor]:
+
+@runtime_checkable
+class AffineAgent(Agent, Protocol):
+    """What the closed forms need of an agent."""
+
+    def affine(self) -> tuple[Float[Tensor, "... d d"], Float[Tensor, "... d"]]:
         """(A, b) of shapes (..., d, d) and (..., d), with agent(v) = A v + b."""
 
 
@@ -47,7 +54,7 @@ class GradientAgent:
     """
 
     def __init__(
-        self, prompt: Prompt, step_size: float | Tensor, steps: int = 1
+        self, prompt: Prompt, step_size: float | Float[Tensor, ...], steps: int = 1
     ) -> None:
         self.prompt = prompt
         self.step_size = _checks.positive("step_size", step_size, like=prompt.inputs)
@@ -57,11 +64,11 @@ class GradientAgent:
         )
 
     @property
-    def target(self) -> Tensor:
+    def target(self) -> Float[Tensor, "... d"]:
         """The prompt's target, shape (..., d)."""
         return self.prompt.target
 
-    def __call__(self, message: Tensor) -> Tensor:
+    def __call__(self, message: Float[Tensor, "... d"]) -> Float[Tensor, "... d"]:
         """The message after the inner steps, shape (..., d)."""
         message = _checks.message("message", message, like=self.target)
         for _ in range(self.steps):
@@ -86,7 +93,7 @@ class GradientAgent:
             self.steps,
         )
 
-    def affine(self) -> tuple[Tensor, Tensor]:
+    def affine(self) -> tuple[Float[Tensor, "... d d"], Float[Tensor, "... d"]]:
         """(A, b) with agent(v) = A v + b; shapes (..., d, d) and (..., d)."""
         s = self.prompt.covariance
         identity = eye(s)
@@ -114,17 +121,17 @@ class Repeated:
         self.steps = _checks.count("steps", steps)
 
     @property
-    def target(self) -> Tensor:
+    def target(self) -> Float[Tensor, "... d"]:
         """The agent's target, shape (..., d)."""
         return self.agent.target
 
-    def __call__(self, message: Tensor) -> Tensor:
+    def __call__(self, message: Float[Tensor, "... d"]) -> Float[Tensor, "... d"]:
         """The message after the inner steps, shape (..., d)."""
         for _ in range(self.steps):
             message = self.agent(message)
         return message
 
-    def affine(self) -> tuple[Tensor, Tensor]:
+    def affine(self) -> tuple[Float[Tensor, "... d d"], Float[Tensor, "... d"]]:
         """(A, b) with agent(v) = A v + b; shapes (..., d, d) and (..., d)."""
         a, b = self.agent.affine()
         return torch.linalg.matrix_power(a, self.steps), self(torch.zeros_like(b))

@@ -8,6 +8,7 @@ Delta' G Delta with G = M'M. For targets of norm r it is r^2 times that.
 from __future__ import annotations
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from . import _checks
@@ -19,10 +20,10 @@ from .agents import AffineAgent
 def plateau_vs_angle(
     agent_w: AffineAgent,
     agent_u: AffineAgent,
-    first: Tensor,
-    second: Tensor,
-    angles: Tensor,
-) -> tuple[Tensor, Tensor]:
+    first: Float[Tensor, "... d"],
+    second: Float[Tensor, "... d"],
+    angles: Float[Tensor, " m"],
+) -> tuple[Float[Tensor, "*batch m"], Float[Tensor, "*batch m"]]:
     """Squared errors of both agents at equilibrium, for targets that open up in one
     plane.
 
@@ -73,7 +74,9 @@ def plateau_vs_angle(
     return (gap @ m_w.mT).square().sum(-1), (gap @ m_u.mT).square().sum(-1)
 
 
-def plateau_matrix(agent_w: AffineAgent, agent_u: AffineAgent) -> Tensor:
+def plateau_matrix(
+    agent_w: AffineAgent, agent_u: AffineAgent
+) -> Float[Tensor, "... d d"]:
     """G with ||e_W||^2 = Delta' G Delta, shape (..., d, d); plateau_matrix(agent_u,
     agent_w) is that of U.
 
@@ -84,7 +87,9 @@ def plateau_matrix(agent_w: AffineAgent, agent_u: AffineAgent) -> Tensor:
     return m.mT @ m
 
 
-def expected_plateau(G: Tensor, angles: Tensor) -> Tensor:
+def expected_plateau(
+    G: Float[Tensor, "*batch d d"], angles: Float[Tensor, " m"]
+) -> Float[Tensor, "*batch m"]:
     """E ||e_W||^2 = 4 sin^2(theta/2) tr(G) / d over random orientations of the two
     targets, of norm 1.
 
@@ -104,7 +109,9 @@ def expected_plateau(G: Tensor, angles: Tensor) -> Tensor:
     return 4 * (_angles(angles, like=G) / 2).sin().square() * mean.unsqueeze(-1)
 
 
-def monotone_angle_limit(condition_number: float | Tensor) -> Tensor:
+def monotone_angle_limit(
+    condition_number: float | Float[Tensor, "*batch"],
+) -> Float[Tensor, "*batch"]:
     """The largest angle up to which no orientation lets the plateau decrease.
 
     theta_max = 2 arctan(2 sqrt(kappa) / (kappa - 1)), which is 4 arctan(1 /
@@ -125,7 +132,9 @@ def monotone_angle_limit(condition_number: float | Tensor) -> Tensor:
     return 4 * kappa.rsqrt().atan()
 
 
-def worst_orientation(G: Tensor) -> tuple[Tensor, Tensor]:
+def worst_orientation(
+    G: Float[Tensor, "*batch d d"],
+) -> tuple[Float[Tensor, "*batch d"], Float[Tensor, "*batch d"]]:
     """The pair of directions for which the plateau decreases right after theta_max =
     monotone_angle_limit(cond G).
 
@@ -168,7 +177,9 @@ def worst_orientation(G: Tensor) -> tuple[Tensor, Tensor]:
     )
 
 
-def _bias_matrix(agent_w: AffineAgent, agent_u: AffineAgent) -> Tensor:
+def _bias_matrix(
+    agent_w: AffineAgent, agent_u: AffineAgent
+) -> Float[Tensor, "... d d"]:
     """M of e_W = M Delta, shape (..., d, d), off the shared kernel."""
     A, B, _, _ = pair_maps(agent_w, agent_u)
     kept, _, _ = round_off_kernel(A, B)
@@ -178,7 +189,7 @@ def _bias_matrix(agent_w: AffineAgent, agent_u: AffineAgent) -> Tensor:
     )
 
 
-def _angles(angles: object, *, like: Tensor) -> Tensor:
+def _angles(angles: object, *, like: Tensor) -> Float[Tensor, " m"]:
     theta = _checks.angles("angles", angles)
     if theta.ndim != 1:
         raise _checks.bad("angles", f"of shape {tuple(theta.shape)}", "of shape (m,)")

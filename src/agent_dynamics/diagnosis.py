@@ -19,6 +19,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from jaxtyping import Bool, Float, Inexact, Int
 from torch import Tensor
 from torch.linalg import matrix_norm, vector_norm
 
@@ -63,10 +64,10 @@ class FittedMap:
             twentieth of its length. Shape (..., d).
     """
 
-    matrix: Tensor
-    offset: Tensor
-    rank: Tensor
-    target: Tensor
+    matrix: Float[Tensor, "*batch d d"]
+    offset: Float[Tensor, "*batch d"]
+    rank: Int[Tensor, "*batch"]
+    target: Float[Tensor, "*batch d"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,13 +85,13 @@ class Diagnosis:
             estimated, shape (...).
     """
 
-    label: np.ndarray
-    w: Tensor
-    u: Tensor
-    rate: Tensor
+    label: np.ndarray | np.str_
+    w: Float[Tensor, "*batch d"]
+    u: Float[Tensor, "*batch d"]
+    rate: Float[Tensor, "*batch"]
     map_w: FittedMap
     map_u: FittedMap
-    noise: Tensor
+    noise: Float[Tensor, "*batch"]
 
 
 def diagnose(trajectory: Trajectory, noise: float | None = None) -> Diagnosis:
@@ -199,7 +200,11 @@ class _Fit:
     does not suffer from the fit's errors.
     """
 
-    def __init__(self, sent: Tensor, replies: Tensor) -> None:
+    def __init__(
+        self,
+        sent: Float[Tensor, "*batch turns d"],
+        replies: Float[Tensor, "*batch turns d"],
+    ) -> None:
         turns = sent.shape[-2]
         self.tail = turns - turns // 2
         self.mean_in, self.mean_out = (
@@ -214,14 +219,14 @@ class _Fit:
             centred, full_matrices=False
         )
 
-    def unexplained(self) -> Tensor:
+    def unexplained(self) -> Float[Tensor, ...]:
         """Sum of squares of the replies off the span of the messages before them, shape
         (...).
         """
         explained = self.left @ (self.left.mT @ self.replies)
         return (self.replies - explained).square().sum((-2, -1))
 
-    def keep(self, sigma: Tensor) -> _Fit:
+    def keep(self, sigma: Float[Tensor, ...]) -> _Fit:
         """Fit on the directions that vary at least twice as much as noise would."""
         turns, d = self.replies.shape[-2:]
         self.sigma = sigma
@@ -233,7 +238,7 @@ class _Fit:
         self.matrix = (self.right.mT @ (self.inverse.unsqueeze(-1) * self.answers)).mT
         return self
 
-    def error(self, v: Tensor) -> Tensor:
+    def error(self, v: Inexact[Tensor, "*batch d"]) -> Float[Tensor, "*batch"]:
         """How far matrix v may be off for a stable agent, shape (...)."""
         turns, d = self.replies.shape[-2:]
         parts = apply(self.right.to(v.dtype), v)
@@ -251,7 +256,9 @@ class _Fit:
         )
         return spread + shrinking + vector_norm(unseen, dim=-1)
 
-    def along(self, direction: Tensor, slip: Tensor) -> tuple[Tensor, Tensor]:
+    def along(
+        self, direction: Float[Tensor, "*batch d"], slip: Float[Tensor, "*batch"]
+    ) -> tuple[Bool[Tensor, "*batch"], Bool[Tensor, "*batch"]]:
         """Whether the replies' part along a direction changes with what was sent, and
         whether it surely does not.
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 from torch.linalg import matrix_norm, vector_norm
 
@@ -38,16 +39,18 @@ class Equilibrium:
             start's part in it stays for ever.
     """
 
-    w: Tensor
-    u: Tensor
-    error_w: Tensor
-    error_u: Tensor
-    rate: Tensor
-    shared_kernel: Tensor
+    w: Float[Tensor, "*batch d"]
+    u: Float[Tensor, "*batch d"]
+    error_w: Float[Tensor, "*batch d"]
+    error_u: Float[Tensor, "*batch d"]
+    rate: Float[Tensor, "*batch"]
+    shared_kernel: Int[Tensor, "*batch"]
 
 
 def equilibrium(
-    agent_w: AffineAgent, agent_u: AffineAgent, start: Tensor | None = None
+    agent_w: AffineAgent,
+    agent_u: AffineAgent,
+    start: Float[Tensor, "... d"] | None = None,
 ) -> Equilibrium:
     """The biased equilibrium of two affine agents, exact where their prompts share a
     kernel too.
@@ -94,7 +97,7 @@ def equilibrium(
     )
 
 
-def small_step_limit(prompt_w: Prompt, prompt_u: Prompt) -> Tensor:
+def small_step_limit(prompt_w: Prompt, prompt_u: Prompt) -> Float[Tensor, "... d"]:
     """The common limit of both agents as equal step sizes go to zero (theory section
     4).
 
@@ -130,7 +133,7 @@ def limit_bound(
     agent_u: AffineAgent,
     learned_w: AffineAgent,
     learned_u: AffineAgent,
-) -> Tensor:
+) -> Float[Tensor, ...]:
     """How far the limits of two learned agents can be from those of the exact agents
     that they imitate.
 

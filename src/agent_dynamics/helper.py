@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from . import _checks
@@ -30,7 +31,9 @@ class _Helper:
         target: the target of the last turn, shape (..., d); zero before the first.
     """
 
-    def __init__(self, inputs: Tensor, actor: Callable[[Prompt], AffineAgent]) -> None:
+    def __init__(
+        self, inputs: Float[Tensor, "... n d"], actor: Callable[[Prompt], AffineAgent]
+    ) -> None:
         self._inputs = _checks.real_tensor("inputs", inputs)
         self._actor = actor
         self.target = self._inputs.new_zeros(self._inputs.shape[-1:])
@@ -40,12 +43,12 @@ class _Helper:
             self._identity - linear, rtol=negligible(linear), atol=rounding(linear)
         )
 
-    def __call__(self, message: Tensor) -> Tensor:
+    def __call__(self, message: Float[Tensor, "... d"]) -> Float[Tensor, "... d"]:
         """The reply to the main agent's message, both of shape (..., d)."""
         self.target = message + apply(self._steer, self._wanted(message) - message)
         return self._actor(Prompt(self._inputs, self.target))(message)
 
-    def _wanted(self, message: Tensor) -> Tensor:
+    def _wanted(self, message: Float[Tensor, "... d"]) -> Float[Tensor, "... d"]:
         raise NotImplementedError
 
 
@@ -73,7 +76,7 @@ class NewtonHelper(_Helper):
 
     def __init__(
         self,
-        inputs: Tensor,
+        inputs: Float[Tensor, "... n d"],
         actor: Callable[[Prompt], AffineAgent],
         gradient: Callable[[Tensor], Tensor],
         hessian: Callable[[Tensor], Tensor],
@@ -82,7 +85,7 @@ class NewtonHelper(_Helper):
         self._gradient = gradient
         self._hessian = hessian
 
-    def _wanted(self, message: Tensor) -> Tensor:
+    def _wanted(self, message: Float[Tensor, "... d"]) -> Float[Tensor, "... d"]:
         curvature = self._hessian(message) + self.damping * self._identity
         inverse = torch.linalg.pinv(
             curvature, rtol=negligible(curvature), hermitian=True
@@ -106,7 +109,7 @@ class DampedNewtonHelper(NewtonHelper):
 
     def __init__(
         self,
-        inputs: Tensor,
+        inputs: Float[Tensor, "... n d"],
         actor: Callable[[Prompt], AffineAgent],
         gradient: Callable[[Tensor], Tensor],
         hessian: Callable[[Tensor], Tensor],
@@ -134,7 +137,7 @@ class LineSearchedNewtonHelper(NewtonHelper):
 
     def __init__(
         self,
-        inputs: Tensor,
+        inputs: Float[Tensor, "... n d"],
         actor: Callable[[Prompt], AffineAgent],
         gradient: Callable[[Tensor], Tensor],
         hessian: Callable[[Tensor], Tensor],
@@ -144,7 +147,7 @@ class LineSearchedNewtonHelper(NewtonHelper):
         super().__init__(inputs, actor, gradient, hessian)
         self._loss = loss
 
-    def _wanted(self, message: Tensor) -> Tensor:
+    def _wanted(self, message: Float[Tensor, "... d"]) -> Float[Tensor, "... d"]:
         step = super()._wanted(message) - message
         return message + shortened(self._loss, message, self._gradient(message), step)
 
@@ -168,13 +171,15 @@ class AndersonHelper(_Helper):
         ValueError: inputs that make no prompt.
     """
 
-    def __init__(self, inputs: Tensor, actor: Callable[[Prompt], AffineAgent]) -> None:
+    def __init__(
+        self, inputs: Float[Tensor, "... n d"], actor: Callable[[Prompt], AffineAgent]
+    ) -> None:
         super().__init__(inputs, actor)
         self._sent: Tensor | None = None
         self._answers: list[Tensor] = []
         self._residuals: list[Tensor] = []
 
-    def __call__(self, message: Tensor) -> Tensor:
+    def __call__(self, message: Float[Tensor, "... d"]) -> Float[Tensor, "... d"]:
         """The reply to the main agent's message, both of shape (..., d)."""
         if self._sent is not None:
             self._answers.append(message)
@@ -182,7 +187,7 @@ class AndersonHelper(_Helper):
         self._sent = super().__call__(message)
         return self._sent
 
-    def _wanted(self, message: Tensor) -> Tensor:
+    def _wanted(self, message: Float[Tensor, "... d"]) -> Float[Tensor, "... d"]:
         if len(self._residuals) < 2:
             return message
         # Differences of successive turns span the affine combinations, and lose the

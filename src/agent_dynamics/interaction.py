@@ -8,10 +8,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from . import _checks, _doubling
-from .agents import AffineAgent, Repeated
+from .agents import Agent, Repeated
 
 ROUNDS_A_CHECK = 100
 
@@ -48,7 +49,7 @@ class Protocol:
         if self.digits is not None and _checks.count("digits", self.digits, 0) > 15:
             raise _checks.bad("digits", self.digits, "at most 15")
 
-    def players(self, agents: Sequence[AffineAgent]) -> list[AffineAgent]:
+    def players(self, agents: Sequence[Agent]) -> list[Agent]:
         """The agents with their inner steps, as the closed forms of `equilibrium` need
         them.
 
@@ -74,7 +75,9 @@ class Protocol:
         """Whether the agents reply in turn and every message arrives as it was sent."""
         return not self.simultaneous and not self.noise and self.digits is None
 
-    def send(self, message: Tensor, generator: torch.Generator | None) -> Tensor:
+    def send(
+        self, message: Float[Tensor, "*batch d"], generator: torch.Generator | None
+    ) -> Float[Tensor, "*batch d"]:
         """A message (..., d) as it arrives: with noise, then rounded."""
         if self.noise:
             random = _checks.generator(generator)
@@ -97,16 +100,16 @@ class Trajectory:
         targets: the agents' targets, each of shape (..., d).
     """
 
-    messages: Tensor
-    targets: tuple[Tensor, ...]
+    messages: Float[Tensor, "... messages d"]
+    targets: tuple[Float[Tensor, "... d"], ...]
 
-    def by_agent(self, index: int) -> Tensor:
+    def by_agent(self, index: int) -> Float[Tensor, "... turns d"]:
         """Messages that one agent sent, shape (..., turns, d); agents count from 0."""
         if not 0 <= index < len(self.targets):
             raise _checks.bad("index", index, f"from 0 to {len(self.targets) - 1}")
         return self.messages[..., 1 + index :: len(self.targets), :]
 
-    def errors(self) -> Tensor:
+    def errors(self) -> Float[Tensor, "... turns {len(self.targets)}"]:
         """Distance of each message to its sender's own target, shape (..., turns, N).
 
         Targets are those from before the first turn: of a helper, which changes its
@@ -124,8 +127,8 @@ class Trajectory:
 
 
 def interact(
-    agents: Sequence[AffineAgent] | Callable[[int], Sequence[AffineAgent]],
-    start: Tensor,
+    agents: Sequence[Agent] | Callable[[int], Sequence[Agent]],
+    start: Float[Tensor, "... d"],
     turns: int,
     protocol: Protocol = Protocol(),
     *,
@@ -201,12 +204,12 @@ def interact(
 
 
 def settle(
-    agents: Sequence[AffineAgent],
-    start: Tensor,
+    agents: Sequence[Agent],
+    start: Float[Tensor, "... d"],
     *,
     tolerance: float = 1e-13,
     turns: int = 1_000_000,
-) -> list[Tensor]:
+) -> list[Float[Tensor, "... d"]]:
     """Let agents reply to each other until no message moves any more, keeping only the
     last round.
 
@@ -251,7 +254,9 @@ def settle(
     )
 
 
-def _start(agents: Sequence[AffineAgent], start: Tensor) -> Tensor:
+def _start(
+    agents: Sequence[Agent], start: Float[Tensor, "... d"]
+) -> Float[Tensor, "... d"]:
     if not agents:
         raise _checks.bad("agents", "empty", "at least one agent")
     first = agents[0].target

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 from torch.linalg import matrix_norm
 
@@ -27,9 +28,9 @@ class Limits:
         rate: spectral radius of one round, shape (...).
     """
 
-    messages: Tensor
-    errors: Tensor
-    rate: Tensor
+    messages: Float[Tensor, "*batch N d"]
+    errors: Float[Tensor, "*batch N d"]
+    rate: Float[Tensor, "*batch"]
 
 
 def ring_equilibrium(agents: Sequence[AffineAgent]) -> Limits:
@@ -72,7 +73,9 @@ def simultaneous_equilibrium(agents: Sequence[AffineAgent]) -> Limits:
     return _limits(agents, [apply(A, message) + a for A, a in maps], rate)
 
 
-def stationary_covariance(agents: Sequence[AffineAgent], noise: float) -> Tensor:
+def stationary_covariance(
+    agents: Sequence[AffineAgent], noise: float
+) -> Float[Tensor, "... {len(agents)} d d"]:
     """The covariance of each agent's messages in a ring where every message sent
     carries white noise.
 
@@ -105,7 +108,9 @@ def stationary_covariance(agents: Sequence[AffineAgent], noise: float) -> Tensor
     return torch.stack(covariances, dim=-3)
 
 
-def redrawn_plateau(step: float | Tensor, examples: int, d: int) -> Tensor:
+def redrawn_plateau(
+    step: float | Float[Tensor, "*batch"], examples: int, d: int
+) -> Float[Tensor, "*batch"]:
     """The mean square error of two agents that redraw their prompts each turn, relative
     to the squared gap.
 
@@ -140,7 +145,9 @@ def redrawn_plateau(step: float | Tensor, examples: int, d: int) -> Tensor:
 
 
 def _limits(
-    agents: Sequence[AffineAgent], messages: list[Tensor], rate: Tensor
+    agents: Sequence[AffineAgent],
+    messages: list[Float[Tensor, "*batch d"]],
+    rate: Float[Tensor, ...],
 ) -> Limits:
     errors = [
         message - agent.target for message, agent in zip(messages, agents, strict=True)
@@ -152,13 +159,15 @@ def _limits(
     )
 
 
-def _fixed_point(matrix: Tensor, offset: Tensor) -> tuple[Tensor, Tensor]:
+def _fixed_point(
+    matrix: Float[Tensor, "*#batch d d"], offset: Float[Tensor, "*#batch d"]
+) -> tuple[Float[Tensor, "... d"], Float[Tensor, ...]]:
     rate = _contraction(matrix)
     identity = eye(matrix)
     return solve(identity - matrix, offset), rate
 
 
-def _contraction(matrix: Tensor) -> Tensor:
+def _contraction(matrix: Float[Tensor, "*batch d d"]) -> Float[Tensor, "*batch"]:
     rate = torch.linalg.eigvals(matrix).abs().amax(-1)
     # An eigenvalue 1, of a shared kernel, comes out of rounding on either side.
     if not (rate < 1 - negligible(matrix)).all():
@@ -170,7 +179,9 @@ def _contraction(matrix: Tensor) -> Tensor:
     return rate
 
 
-def _lyapunov(matrix: Tensor, added: Tensor) -> Tensor:
+def _lyapunov(
+    matrix: Float[Tensor, "*#batch d d"], added: Float[Tensor, "*#batch d d"]
+) -> Float[Tensor, "*batch d d"]:
     """C = M C M' + Q, the sum of M^k Q M'^k, by doubling the number of its terms;
     spectral radius of M below 1.
     """

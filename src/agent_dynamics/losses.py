@@ -21,6 +21,7 @@ from collections.abc import Callable
 from functools import cached_property
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 from torch.linalg import vector_norm
 from torch.nn.functional import softplus
@@ -38,8 +39,11 @@ FLAT = 1e-10
 
 
 def shortened(
-    loss: Callable[[Tensor], Tensor], v: Tensor, gradient: Tensor, step: Tensor
-) -> Tensor:
+    loss: Callable[[Tensor], Tensor],
+    v: Float[Tensor, "*#batch d"],
+    gradient: Float[Tensor, "*#batch d"],
+    step: Float[Tensor, "*#batch d"],
+) -> Float[Tensor, "*batch d"]:
     """The first of a step, its half, its quarter, ... that lowers the loss by Armijo's
     rule, up to rounding.
 
@@ -75,7 +79,9 @@ class _Loss:
         ValueError: shapes that do not match, or entries that are not finite.
     """
 
-    def __init__(self, inputs: Tensor, labels: Tensor) -> None:
+    def __init__(
+        self, inputs: Float[Tensor, "*#batch n d"], labels: Float[Tensor, "*#batch n"]
+    ) -> None:
         self.inputs = _checks.real_tensor("inputs", inputs)
         if self.inputs.ndim < 2 or 0 in self.inputs.shape[-2:]:
             raise _checks.bad(
@@ -89,23 +95,23 @@ class _Loss:
             inputs=self.inputs.shape[:-2], labels=self.labels.shape[:-1]
         )
 
-    def loss(self, v: Tensor) -> Tensor:
+    def loss(self, v: Float[Tensor, "... d"]) -> Float[Tensor, ...]:
         """L(v) for messages v (..., d); shape (...)."""
         return self._value(self._scores(v)).mean(-1)
 
-    def gradient(self, v: Tensor) -> Tensor:
+    def gradient(self, v: Float[Tensor, "... d"]) -> Float[Tensor, "... d"]:
         """grad L(v) for messages v (..., d); shape (..., d)."""
         return (
             apply(self.inputs.mT, self._slope(self._scores(v))) / self.inputs.shape[-2]
         )
 
-    def hessian(self, v: Tensor) -> Tensor:
+    def hessian(self, v: Float[Tensor, "... d"]) -> Float[Tensor, "... d d"]:
         """The Hessian of L at messages v (..., d); shape (..., d, d)."""
         weighted = self._curvature(self._scores(v)).unsqueeze(-1) * self.inputs
         return self.inputs.mT @ weighted / self.inputs.shape[-2]
 
     @cached_property
-    def minimiser(self) -> Tensor:
+    def minimiser(self) -> Float[Tensor, "... d"]:
         """The point of least loss, shape (..., d), by Newton steps with a line search.
 
         Raises:
@@ -172,16 +178,18 @@ class _Loss:
         weights = self._curvature(self._scores(self.minimiser)).sqrt()
         return Prompt(weights.unsqueeze(-1) * self.inputs, self.minimiser)
 
-    def _scores(self, v: Tensor) -> Tensor:
+    def _scores(self, v: Float[Tensor, "... d"]) -> Float[Tensor, "... n"]:
         return apply(self.inputs, _checks.last_dimension("v", v, self.inputs.shape[-1]))
 
-    def _value(self, scores: Tensor) -> Tensor:
+    def _value(self, scores: Float[Tensor, "*batch n"]) -> Float[Tensor, "*batch n"]:
         raise NotImplementedError
 
-    def _slope(self, scores: Tensor) -> Tensor:
+    def _slope(self, scores: Float[Tensor, "*batch n"]) -> Float[Tensor, "*batch n"]:
         raise NotImplementedError
 
-    def _curvature(self, scores: Tensor) -> Tensor:
+    def _curvature(
+        self, scores: Float[Tensor, "*batch n"]
+    ) -> Float[Tensor, "*batch n"]:
         raise NotImplementedError
 
 
@@ -196,7 +204,9 @@ class LogisticLoss(_Loss):
         ValueError: as all objectives, and labels outside [0, 1].
     """
 
-    def __init__(self, inputs: Tensor, labels: Tensor) -> None:
+    def __init__(
+        self, inputs: Float[Tensor, "*#batch n d"], labels: Float[Tensor, "*#batch n"]
+    ) -> None:
         super().__init__(inputs, labels)
         if (self.labels < 0).any() or (self.labels > 1).any():
             raise _checks.bad(
@@ -205,13 +215,15 @@ class LogisticLoss(_Loss):
                 "between 0 and 1",
             )
 
-    def _value(self, scores: Tensor) -> Tensor:
+    def _value(self, scores: Float[Tensor, "*batch n"]) -> Float[Tensor, "*batch n"]:
         return softplus(scores) - self.labels * scores
 
-    def _slope(self, scores: Tensor) -> Tensor:
+    def _slope(self, scores: Float[Tensor, "*batch n"]) -> Float[Tensor, "*batch n"]:
         return scores.sigmoid() - self.labels
 
-    def _curvature(self, scores: Tensor) -> Tensor:
+    def _curvature(
+        self, scores: Float[Tensor, "*batch n"]
+    ) -> Float[Tensor, "*batch n"]:
         return scores.sigmoid() * (-scores).sigmoid()
 
 
@@ -227,20 +239,27 @@ class HuberLoss(_Loss):
         ValueError: as all objectives, and a delta that is not a positive finite number.
     """
 
-    def __init__(self, inputs: Tensor, labels: Tensor, delta: float = 1.0) -> None:
+    def __init__(
+        self,
+        inputs: Float[Tensor, "*#batch n d"],
+        labels: Float[Tensor, "*#batch n"],
+        delta: float = 1.0,
+    ) -> None:
         super().__init__(inputs, labels)
         self.delta = _checks.finite_number("delta", delta, above=0)
 
-    def _value(self, scores: Tensor) -> Tensor:
+    def _value(self, scores: Float[Tensor, "*batch n"]) -> Float[Tensor, "*batch n"]:
         size = (scores - self.labels).abs()
         return torch.where(
             size <= self.delta, size.square() / 2, self.delta * (size - self.delta / 2)
         )
 
-    def _slope(self, scores: Tensor) -> Tensor:
+    def _slope(self, scores: Float[Tensor, "*batch n"]) -> Float[Tensor, "*batch n"]:
         return (scores - self.labels).clamp(-self.delta, self.delta)
 
-    def _curvature(self, scores: Tensor) -> Tensor:
+    def _curvature(
+        self, scores: Float[Tensor, "*batch n"]
+    ) -> Float[Tensor, "*batch n"]:
         return ((scores - self.labels).abs() <= self.delta).to(scores.dtype)
 
 
@@ -255,14 +274,16 @@ class LogCoshLoss(_Loss):
         ValueError: as all objectives.
     """
 
-    def _value(self, scores: Tensor) -> Tensor:
+    def _value(self, scores: Float[Tensor, "*batch n"]) -> Float[Tensor, "*batch n"]:
         size = (scores - self.labels).abs()
         return size + torch.log1p(torch.exp(-2 * size)) - math.log(2)
 
-    def _slope(self, scores: Tensor) -> Tensor:
+    def _slope(self, scores: Float[Tensor, "*batch n"]) -> Float[Tensor, "*batch n"]:
         return (scores - self.labels).tanh()
 
-    def _curvature(self, scores: Tensor) -> Tensor:
+    def _curvature(
+        self, scores: Float[Tensor, "*batch n"]
+    ) -> Float[Tensor, "*batch n"]:
         return (scores - self.labels).cosh().pow(-2)
 
 
@@ -279,7 +300,7 @@ class ObjectiveAgent:
             objective's batch.
     """
 
-    def __init__(self, objective: _Loss, step_size: float | Tensor) -> None:
+    def __init__(self, objective: _Loss, step_size: float | Float[Tensor, ...]) -> None:
         self.objective = objective
         self.step_size = _checks.positive("step_size", step_size, like=objective.inputs)
         _checks.broadcast_shapes(
@@ -287,11 +308,11 @@ class ObjectiveAgent:
         )
 
     @property
-    def target(self) -> Tensor:
+    def target(self) -> Float[Tensor, "... d"]:
         """The objective's minimiser, shape (..., d)."""
         return self.objective.minimiser
 
-    def __call__(self, message: Tensor) -> Tensor:
+    def __call__(self, message: Float[Tensor, "... d"]) -> Float[Tensor, "... d"]:
         """The message after one gradient step, shape (..., d)."""
         message = _checks.message("message", message, like=self.objective.inputs)
         return message - self.step_size.unsqueeze(-1) * self.objective.gradient(message)

@@ -15,6 +15,7 @@ Implement Multi-step Gradient Descent with Chain of Thought", ICLR 2025, arXiv
 from __future__ import annotations
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from . import _checks
@@ -22,7 +23,9 @@ from ._linear import eye
 from .prompts import Prompt
 
 
-def tokens(prompt: Prompt, messages: Tensor) -> Tensor:
+def tokens(
+    prompt: Prompt, messages: Float[Tensor, "... messages {prompt.dimension}"]
+) -> Float[Tensor, "... 2*{prompt.dimension}+2 {prompt.examples}+messages"]:
     """The token matrix Z of a prompt and the messages so far.
 
     Args:
@@ -70,7 +73,9 @@ class LinearSelfAttention(nn.Module):
             torch.zeros(2 * d + 2, 2 * d + 2, dtype=torch.float64)
         )
 
-    def forward(self, z: Tensor, n: int) -> Tensor:
+    def forward(
+        self, z: Float[Tensor, "*batch 2*{self.d}+2 columns"], n: int
+    ) -> Float[Tensor, "*batch 2*{self.d}+2 columns"]:
         """f(Z) = Z + V Z (Z' Q Z) / n, as written; Z and the result are (..., 2d + 2,
         columns).
 
@@ -79,7 +84,12 @@ class LinearSelfAttention(nn.Module):
         """
         return z + self.value @ z @ (z.mT @ self.query @ z) / n
 
-    def step(self, gram: Tensor, n: int, messages: Tensor) -> Tensor:
+    def step(
+        self,
+        gram: Float[Tensor, "*#batch {self.d}+1 {self.d}+1"],
+        n: int,
+        messages: Float[Tensor, "*#batch context {self.d}"],
+    ) -> Float[Tensor, "*batch {self.d}"]:
         """The layer's answer from second moments alone: the same number as `forward`,
         at a cost free of n.
 
@@ -172,19 +182,19 @@ class LSAAgent:
         self.prompt = prompt
 
     @property
-    def target(self) -> Tensor:
+    def target(self) -> Float[Tensor, "... d"]:
         """The prompt's target, shape (..., d)."""
         return self.prompt.target
 
     @torch.no_grad()
-    def __call__(self, message: Tensor) -> Tensor:
+    def __call__(self, message: Float[Tensor, "... d"]) -> Float[Tensor, "... d"]:
         """The layer's answer to one message, shape (..., d)."""
         message = _checks.message("message", message, like=self.target)
         return self.model.step(
             self.prompt.gram, self.prompt.examples, message.unsqueeze(-2)
         )
 
-    def affine(self) -> tuple[Tensor, Tensor]:
+    def affine(self) -> tuple[Float[Tensor, "... d d"], Float[Tensor, "... d"]]:
         """(A, b) measured by d + 1 forward passes, at the origin and at each unit
         vector.
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from . import _checks
@@ -31,8 +32,8 @@ class Prompt:
         ValueError: shapes that do not match, or entries that are not finite.
     """
 
-    inputs: Tensor
-    target: Tensor
+    inputs: Float[Tensor, "*#batch n d"]
+    target: Float[Tensor, "*#batch d"]
 
     def __post_init__(self) -> None:
         inputs = _checks.real_tensor("inputs", self.inputs)
@@ -59,38 +60,40 @@ class Prompt:
         return self.inputs.shape[-2]
 
     @cached_property
-    def labels(self) -> Tensor:
+    def labels(self) -> Float[Tensor, "... {self.examples}"]:
         """Labels y = X t, shape (..., n)."""
         return apply(self.inputs, self.target)
 
     @cached_property
-    def covariance(self) -> Tensor:
+    def covariance(self) -> Float[Tensor, "... {self.dimension} {self.dimension}"]:
         """The prompt geometry S = X'X / n, shape (..., d, d)."""
         return self.inputs.mT @ self.inputs / self.examples
 
     @cached_property
-    def gram(self) -> Tensor:
+    def gram(self) -> Float[Tensor, "... {self.dimension}+1 {self.dimension}+1"]:
         """Moments of the tokens (x; y), [X y]'[X y] / n, shape (..., d + 1, d + 1)."""
         inputs, labels = torch.broadcast_tensors(self.inputs, self.labels.unsqueeze(-1))
         tokens = torch.cat([inputs, labels[..., :1]], dim=-1)
         return tokens.mT @ tokens / self.examples
 
-    def loss(self, w: Tensor) -> Tensor:
+    def loss(self, w: Float[Tensor, "... {self.dimension}"]) -> Float[Tensor, ...]:
         """L(w) = (w - t)' S (w - t) / 2 for messages w (..., d); shape (...)."""
         gap = self._gap(w)
         return (gap * apply(self.covariance, gap)).sum(-1) / 2
 
-    def gradient(self, w: Tensor) -> Tensor:
+    def gradient(
+        self, w: Float[Tensor, "... {self.dimension}"]
+    ) -> Float[Tensor, "... {self.dimension}"]:
         """grad L(w) = S (w - t) for messages w (..., d); shape (..., d)."""
         return apply(self.covariance, self._gap(w))
 
-    def _gap(self, w: Tensor) -> Tensor:
+    def _gap(self, w: Tensor) -> Float[Tensor, "... {self.dimension}"]:
         return _checks.message("w", w, like=self.target) - self.target
 
 
 def _orthonormal(
     rows: int, columns: int, shape: tuple[int, ...], generator: torch.Generator
-) -> Tensor:
+) -> Float[Tensor, "... rows columns"]:
     """Haar-distributed matrices (*shape, rows, columns) with orthonormal columns."""
     gaussian = torch.randn(
         *shape, rows, columns, generator=generator, dtype=torch.float64
@@ -101,7 +104,11 @@ def _orthonormal(
 
 
 def prompt_with_covariance(
-    covariance: Tensor, target: Tensor, n: int, *, generator: torch.Generator
+    covariance: Float[Tensor, "*#batch d d"],
+    target: Float[Tensor, "*#batch d"],
+    n: int,
+    *,
+    generator: torch.Generator,
 ) -> Prompt:
     """A random prompt of n examples whose covariance is exactly the one asked for.
 
@@ -142,13 +149,13 @@ def prompt_with_covariance(
 
 def random_covariance(
     d: int,
-    condition_number: float | Tensor = 1.0,
+    condition_number: float | Float[Tensor, ...] = 1.0,
     *,
     generator: torch.Generator,
     rank: int | None = None,
-    largest: float | Tensor = 1.0,
+    largest: float | Float[Tensor, ...] = 1.0,
     shape: tuple[int, ...] = (),
-) -> Tensor:
+) -> Float[Tensor, "... d d"]:
     """Random covariances with a given spectrum's ends and a Haar-random orientation.
 
     The non-zero eigenvalues run geometrically from largest / condition_number to
@@ -200,7 +207,9 @@ def random_covariance(
     return half @ half.mT
 
 
-def turned_covariance(covariance: Tensor, angle: float | Tensor) -> Tensor:
+def turned_covariance(
+    covariance: Float[Tensor, "*#batch d d"], angle: float | Float[Tensor, "*#batch"]
+) -> Float[Tensor, "*batch d d"]:
     """A covariance with the same spectrum and with eigenvectors turned by an angle.
 
     The planes of the turn pair the eigenvectors of the largest and the smallest
@@ -240,12 +249,12 @@ def turned_covariance(covariance: Tensor, angle: float | Tensor) -> Tensor:
 
 def target_pair(
     d: int,
-    angle: float | Tensor,
-    norm: float | Tensor = 1.0,
+    angle: float | Float[Tensor, ...],
+    norm: float | Float[Tensor, ...] = 1.0,
     *,
     generator: torch.Generator,
     shape: tuple[int, ...] = (),
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Float[Tensor, "*batch d"], Float[Tensor, "*batch d"]]:
     """Two random targets of equal norm at exactly the angle asked for.
 
     Args:

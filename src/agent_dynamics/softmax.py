@@ -16,6 +16,7 @@ from functools import cached_property
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 from tqdm import tqdm
 
@@ -92,7 +93,9 @@ class SoftmaxTransformer(nn.Module):
             )
             self.answer = nn.Linear(config.width, config.dimension)
 
-    def forward(self, z: Tensor) -> Tensor:
+    def forward(
+        self, z: Float[Tensor, "*batch rows columns"]
+    ) -> Float[Tensor, "*batch {self.config.dimension}"]:
         """The improved message (..., d) from tokens (..., 2d + 2, n + 1) as
         `lsa.tokens` makes them.
         """
@@ -118,7 +121,9 @@ class _Block(nn.Module):
             nn.Linear(4 * width, width),
         )
 
-    def forward(self, hidden: Tensor) -> Tensor:
+    def forward(
+        self, hidden: Float[Tensor, "*batch columns width"]
+    ) -> Float[Tensor, "*batch columns width"]:
         split = self.projections(self.norm(hidden)).unflatten(-1, (3, self.heads, -1))
         query, key, value = (
             part.squeeze(-3).transpose(-3, -2) for part in split.split(1, dim=-3)
@@ -164,7 +169,9 @@ def train_softmax(config: SoftmaxConfig) -> SoftmaxTransformer:
     return model.double().requires_grad_(False)
 
 
-def _draw(config: SoftmaxConfig, random: np.random.Generator) -> tuple[Prompt, Tensor]:
+def _draw(
+    config: SoftmaxConfig, random: np.random.Generator
+) -> tuple[Prompt, Float[Tensor, "... d"]]:
     """Gaussian prompts and messages in float32."""
     shape = (config.batch_size, config.examples, config.dimension)
     inputs, target, message = (
@@ -205,16 +212,16 @@ class SoftmaxAgent:
         self.prompt = prompt
 
     @property
-    def target(self) -> Tensor:
+    def target(self) -> Float[Tensor, "... d"]:
         """The prompt's target, shape (..., d)."""
         return self.prompt.target
 
-    def __call__(self, message: Tensor) -> Tensor:
+    def __call__(self, message: Float[Tensor, "... d"]) -> Float[Tensor, "... d"]:
         """The transformer's answer to one message, shape (..., d)."""
         return self.model(tokens(self.prompt, message.unsqueeze(-2)))
 
     @cached_property
-    def fixed_point(self) -> Tensor:
+    def fixed_point(self) -> Float[Tensor, "... d"]:
         """Where the agent alone comes to rest, shape (..., d), by Newton's method from
         the prompt's target.
 
@@ -235,7 +242,7 @@ class SoftmaxAgent:
             f"{step.abs().max().item():.2g}"
         )
 
-    def affine(self) -> tuple[Tensor, Tensor]:
+    def affine(self) -> tuple[Float[Tensor, "... d d"], Float[Tensor, "... d"]]:
         """(J, (I - J) v) of the agent's Jacobian J at its fixed point v: its map to
         first order there.
 
@@ -245,7 +252,9 @@ class SoftmaxAgent:
         jacobian = self._jacobian(rest)
         return jacobian, rest - apply(jacobian, rest)
 
-    def _jacobian(self, message: Tensor) -> Tensor:
+    def _jacobian(
+        self, message: Float[Tensor, "*batch d"]
+    ) -> Float[Tensor, "*batch d d"]:
         """The Jacobian at each message, shape (..., d, d)."""
         message = message.detach().requires_grad_()
         answer = self(message)

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pandas as pd
 import torch
+from jaxtyping import Float
 from torch import Tensor
 from torch.linalg import matrix_norm, vector_norm
 from tqdm import tqdm
@@ -198,7 +199,7 @@ def draw_pairs(
     d, step_size, shape = cell.layer.dimension, cell.layer.step_size, (cell.pairs,)
     generator = torch.Generator().manual_seed(int(_digest(cell)[:15], 16))
 
-    def uniform(low: float, high: float) -> Tensor:
+    def uniform(low: float, high: float) -> Float[Tensor, " pairs"]:
         return low + (high - low) * torch.rand(
             *shape, generator=generator, dtype=torch.float64
         )

@@ -29,7 +29,10 @@ def shown(monkeypatch) -> list[dict]:
 
 
 def verdict(
-    shown: list[dict], answer: object, expected: object = (1.0, 2.0), **options
+    shown: list[dict],
+    answer: object,
+    expected: object = np.array([1.0, 2.0]),
+    **options,
 ) -> tuple[str, str]:
     """The verdict on an answer and what was said of it."""
     assert grader("ex-some", expected, **options)(answer) is None

@@ -80,8 +80,8 @@ def exercises() -> dict[str, Exercise]:
 
 def grader(
     exercise: str,
-    expected: ArrayLike,
-    measure: Callable[[object], ArrayLike] = lambda answer: answer,
+    expected: ArrayLike | torch.Tensor,
+    measure: Callable[[object], ArrayLike | torch.Tensor] = lambda answer: answer,
 ) -> Callable[[object], None]:
     """A function that grades an answer and shows the verdict. It never raises for what
     a reader wrote.

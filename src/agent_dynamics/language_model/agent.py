@@ -8,6 +8,7 @@ from collections.abc import Callable
 import httpx2
 import openai
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from .. import _checks
@@ -81,11 +82,11 @@ class LanguageModelAgent:
         self.turns = 0
 
     @property
-    def target(self) -> Tensor:
+    def target(self) -> Float[Tensor, " d"]:
         """The prompt's target, shape (d,)."""
         return self.prompt.target
 
-    def __call__(self, message: Tensor) -> Tensor:
+    def __call__(self, message: Float[Tensor, " d"]) -> Float[Tensor, " d"]:
         """The model's estimate after seeing `message`, both of shape (d,).
 
         Raises:
@@ -125,7 +126,7 @@ class LanguageModelAgent:
                 )
         raise NoAnswer(f"{turn}: {', '.join(kinds) or 'its attempts are used up'}")
 
-    def _message(self, entry: dict) -> Tensor:
+    def _message(self, entry: dict) -> Float[Tensor, " d"]:
         return torch.tensor(
             entry["weights"], dtype=self.target.dtype, device=self.target.device
         )

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import openai
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from .. import _checks
@@ -88,7 +89,7 @@ def run(
     workers: int = 1,
     wait: float = 1.0,
     progress: Callable[[], object] = lambda: None,
-) -> dict[str, Tensor]:
+) -> dict[str, Float[Tensor, "_ d"]]:
     """Let the two agents of every pair alternate from zero, several pairs at once.
 
     A pair ends early at a turn without an answer; the transcript says why. Whatever
@@ -115,7 +116,7 @@ def run(
         if stopped.wait(seconds):
             raise _Stopped
 
-    def exchange(pair: Pair) -> Tensor:
+    def exchange(pair: Pair) -> Float[Tensor, "messages d"]:
         agents = [
             LanguageModelAgent(
                 prompt, f"{pair.name}/{letter}", model, transcript, client, wait, sleep
@@ -149,7 +150,9 @@ def run(
             raise
 
 
-def replay(transcript: Transcript) -> tuple[list[Pair], dict[str, Tensor]]:
+def replay(
+    transcript: Transcript,
+) -> tuple[list[Pair], dict[str, Float[Tensor, "_ d"]]]:
     """The pairs that a transcript holds, and their messages as `run` returns them;
     nothing is asked.
 
@@ -173,7 +176,7 @@ def replay(transcript: Transcript) -> tuple[list[Pair], dict[str, Tensor]]:
 
 
 def effective_step(
-    prompt: Prompt, received: Tensor, sent: Tensor
+    prompt: Prompt, received: Float[Tensor, "m d"], sent: Float[Tensor, "m d"]
 ) -> tuple[float, float]:
     """The step size that explains an agent's replies best, and the share of their
     movement that it explains.

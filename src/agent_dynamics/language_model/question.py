@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 
+from jaxtyping import Float
 from torch import Tensor
 
 from ..prompts import Prompt
@@ -20,12 +21,12 @@ INSTRUCTION = (
 )
 
 
-def question(prompt: Prompt, estimate: Tensor) -> list[dict[str, str]]:
+def question(prompt: Prompt, estimate: Float[Tensor, " d"]) -> list[dict[str, str]]:
     """The chat messages of one turn: the instruction, then the examples and the
     estimate as JSON.
     """
 
-    def written(values: Tensor) -> list[float]:
+    def written(values: Float[Tensor, " _"]) -> list[float]:
         return [float(f"{value:.6g}") for value in values.tolist()]
 
     examples = [
