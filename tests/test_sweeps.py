@@ -25,6 +25,7 @@ from agent_dynamics._linear import apply
 from agent_dynamics.agents import GradientAgent
 from agent_dynamics.equilibrium import equilibrium
 from agent_dynamics.interaction import settle
+from agent_dynamics.lsa import LSAAgent
 from agent_dynamics.sweeps import (
     PairCell,
     draw_pairs,
@@ -347,10 +348,13 @@ def test_misses_at_the_settled_messages_give_the_distance_of_the_limits():
 
 
 def test_trained_pairs_that_do_not_settle_have_no_error(monkeypatch):
-    class Overshooting(GradientAgent):
-        def __init__(self, model, prompt):
-            # Unstable for the largest steps, eta lambda_max = 1.9 * 1.3 / 0.4.
-            super().__init__(prompt, 1.3)
+    class Overshooting(LSAAgent):
+        # Unstable for the largest steps, eta lambda_max = 1.9 * 1.3 / 0.4.
+        def __call__(self, message):
+            return GradientAgent(self.prompt, 1.3)(message)
+
+        def affine(self):
+            return GradientAgent(self.prompt, 1.3).affine()
 
     monkeypatch.setattr(sweeps, "LSAAgent", Overshooting)
     table = measure_pairs(PAIRS)

@@ -70,9 +70,10 @@ def finite_number(argument: str, value: object, *, above: float = -math.inf) -> 
         or not math.isfinite(value)
     ):
         raise bad(argument, repr(value), "a finite number")
-    if not value > above:
+    number = float(value)
+    if not number > above:
         raise bad(argument, repr(value), f"greater than {above:g}")
-    return float(value)
+    return number
 
 
 def generator(value: object) -> torch.Generator:

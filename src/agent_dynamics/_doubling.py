@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import cast
 
 import numpy as np
 import torch
@@ -28,13 +29,19 @@ from .agents import Agent, GradientAgent, Repeated
 # for Python.
 SCRATCH = 2**23
 
+Step = tuple[np.ndarray, np.ndarray, np.ndarray, int]  # S, eta, t and how often
+
 
 def applies(agents: Sequence[Agent], start: Float[Tensor, "... d"]) -> bool:
     """Whether `messages` can take these: gradient agents in float64 on the CPU, with
     nothing to differentiate.
     """
-    members = [_unrepeated(agent)[0] for agent in agents]
-    if not all(type(member) is GradientAgent for member in members):
+    members = [
+        member
+        for member, _ in map(_unrepeated, agents)
+        if type(member) is GradientAgent
+    ]
+    if len(members) < len(agents):
         return False
     inputs = [
         start,
@@ -56,7 +63,8 @@ def messages(
         FloatingPointError: a number that overflows. It may be a power in a direction
             where the messages never go, and infinity times zero is not a number.
     """
-    members = [_unrepeated(agent) for agent in agents]
+    # `applies` has seen to their type.
+    members = cast("list[tuple[GradientAgent, int]]", list(map(_unrepeated, agents)))
     count, d = len(members), start.shape[-1]
     batch = torch.broadcast_shapes(
         start.shape[:-1],
@@ -71,7 +79,7 @@ def messages(
     def flat(x: Tensor, *own: int) -> np.ndarray:
         return x.expand((*batch, *own)).reshape(batch.numel(), *own).numpy()
 
-    start = flat(start, d)
+    starts = flat(start, d)
     steps = [
         (
             flat(member.prompt.covariance, d, d),
@@ -83,11 +91,11 @@ def messages(
     ]
     # NumPy asks for huge pages, torch does not: writing to new memory takes a third of
     # the time.
-    sent = np.empty((len(start), turns * count + 1, d))
+    sent = np.empty((len(starts), turns * count + 1, d))
     threads = torch.get_num_threads()
     # No thread is left without a part where the batch is small.
     rows = max(
-        1, min(SCRATCH // (8 * (d + 1) * (turns + 4 * d)), -(-len(start) // threads))
+        1, min(SCRATCH // (8 * (d + 1) * (turns + 4 * d)), -(-len(starts) // threads))
     )
 
     def fill(first: int) -> None:
@@ -95,16 +103,19 @@ def messages(
         with np.errstate(over="raise", invalid="raise"):
             _fill(
                 sent[part],
-                start[part],
-                [(*(x[part] for x in arrays), repeats) for *arrays, repeats in steps],
+                starts[part],
+                [
+                    (s[part], eta[part], t[part], repeats)
+                    for s, eta, t, repeats in steps
+                ],
             )
 
     with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(fill, range(0, len(start), rows)))
+        list(pool.map(fill, range(0, len(starts), rows)))
     return torch.from_numpy(sent).reshape(*batch, *sent.shape[1:])
 
 
-def _fill(sent: np.ndarray, start: np.ndarray, steps: list[tuple]) -> None:
+def _fill(sent: np.ndarray, start: np.ndarray, steps: list[Step]) -> None:
     """Write the messages of some pairs; the arrays' first dimension is the pair."""
     (pairs, d), width = start.shape, len(steps) * start.shape[1]
     turns = (sent.shape[1] - 1) // len(steps)
@@ -194,5 +205,6 @@ def _unrepeated(agent: Agent) -> tuple[Agent, int]:
     """The agent within, and how many of its steps make one turn."""
     repeats = 1
     while type(agent) is Repeated:
-        agent, repeats = agent.agent, repeats * agent.steps
+        repeats *= agent.steps
+        agent = agent.agent
     return agent, repeats * agent.steps if type(agent) is GradientAgent else repeats

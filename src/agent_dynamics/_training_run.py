@@ -99,12 +99,8 @@ class Run:
         history: dict[str, Float[Tensor, " evaluations"]],
         step: int = 0,
     ) -> None:
-        self.model, self.optimizer, self.history, self.step = (
-            model,
-            optimizer,
-            history,
-            step,
-        )
+        self.model, self.optimizer = model, optimizer
+        self.history, self.step = history, step
 
     @classmethod
     def start(cls, config: TrainingConfig, device: str | torch.device = "cpu") -> Run:

@@ -6,7 +6,7 @@ says its map by `.affine()`, the pair (A, b) with agent(v) = A v + b.
 
 from __future__ import annotations
 
-from typing import Protocol, runtime_checkable
+from typing import Protocol, cast, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -116,7 +116,7 @@ class Repeated:
         ValueError: fewer than one step.
     """
 
-    def __init__(self, agent: AffineAgent, steps: int) -> None:
+    def __init__(self, agent: Agent, steps: int) -> None:
         self.agent = agent
         self.steps = _checks.count("steps", steps)
 
@@ -133,5 +133,5 @@ class Repeated:
 
     def affine(self) -> tuple[Float[Tensor, "... d d"], Float[Tensor, "... d"]]:
         """(A, b) with agent(v) = A v + b; shapes (..., d, d) and (..., d)."""
-        a, b = self.agent.affine()
+        a, b = cast(AffineAgent, self.agent).affine()
         return torch.linalg.matrix_power(a, self.steps), self(torch.zeros_like(b))

@@ -132,8 +132,8 @@ def diagnose(trajectory: Trajectory, noise: float | None = None) -> Diagnosis:
             raise _checks.bad("noise", noise, "at least 0")
         sigma = noise + rounding
     elif turns > d + 1:
-        left = sum(fit.unexplained() for fit in fits) / (2 * d * (turns - d - 1))
-        sigma = left.sqrt() + rounding
+        left = fits[0].unexplained() + fits[1].unexplained()
+        sigma = (left / (2 * d * (turns - d - 1))).sqrt() + rounding
     else:
         sigma = messages.std((-2, -1)) + rounding
     fit_w, fit_u = (fit.keep(sigma) for fit in fits)

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import reduce
 
 import torch
 from jaxtyping import Float
@@ -198,7 +199,7 @@ def interact(
             if not protocol.simultaneous:
                 message = messages[-1]
         if protocol.simultaneous:
-            message = sum(messages[-len(players) :]) / len(players)
+            message = reduce(torch.add, messages[-len(players) :]) / len(players)
     # The start and the first replies may lack batch dimensions that later agents bring.
     return Trajectory(torch.stack(torch.broadcast_tensors(*messages), dim=-2), targets)
 

@@ -238,11 +238,9 @@ def turned_covariance(
     low, high = vectors[..., :half], vectors[..., -half:].flip(-1)
     middle = vectors[..., half : s.shape[-1] - half]
     cosine, sine = turn.cos()[..., None, None], turn.sin()[..., None, None]
-    turned = [cosine * low + sine * high, middle, (cosine * high - sine * low).flip(-1)]
+    parts = [cosine * low + sine * high, middle, (cosine * high - sine * low).flip(-1)]
     batch = torch.broadcast_shapes(s.shape[:-2], turn.shape)
-    turned = torch.cat(
-        [part.expand(*batch, *part.shape[-2:]) for part in turned], dim=-1
-    )
+    turned = torch.cat([part.expand(*batch, *part.shape[-2:]) for part in parts], -1)
     result = turned * eigenvalues.unsqueeze(-2) @ turned.mT
     return (result + result.mT) / 2
 

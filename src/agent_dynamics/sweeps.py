@@ -12,7 +12,9 @@ import math
 import os
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import asdict, dataclass, is_dataclass
+from inspect import isfunction
 from pathlib import Path
+from typing import TypeVar
 
 import pandas as pd
 import torch
@@ -23,7 +25,7 @@ from tqdm import tqdm
 
 from . import _checks
 from ._linear import apply, eye, solve
-from .agents import AffineAgent, GradientAgent
+from .agents import GradientAgent
 from .cache import written_whole
 from .equilibrium import equilibrium
 from .lsa import LSAAgent
@@ -40,10 +42,12 @@ ANGLES = (0.1 * math.pi, math.pi)
 # Newton steps to a measured limit, and the last one's largest relative size.
 CORRECTIONS, AT_REST = 10, 1e-9
 
+Cell = TypeVar("Cell", bound=Hashable)
+
 
 def run_sweep(
-    function: Callable[[Hashable], pd.DataFrame],
-    cells: Sequence[Hashable],
+    function: Callable[[Cell], pd.DataFrame],
+    cells: Sequence[Cell],
     folder: str | Path,
 ) -> pd.DataFrame:
     """Measure every cell, keep each result as a file, and return them as one table in
@@ -75,7 +79,8 @@ def run_sweep(
     if not cells:
         raise _checks.bad("cells", "empty", "at least one cell")
     for cell in cells:
-        if not (is_dataclass(cell) and cell.__dataclass_params__.frozen):
+        frozen = is_dataclass(cell) and cell.__dataclass_params__.frozen  # type: ignore[attr-defined]
+        if not frozen:
             raise _checks.bad("cells", f"with {cell!r}", "frozen dataclasses")
     if len(set(cells)) < len(cells):
         raise _checks.bad("cells", "with two that are equal", "all different")
@@ -100,14 +105,16 @@ def run_sweep(
     return pd.concat(map(pd.read_parquet, paths.values()), ignore_index=True)
 
 
-def _here(function: Callable, cells: list) -> Iterator[tuple[Hashable, pd.DataFrame]]:
+def _here(
+    function: Callable[[Cell], pd.DataFrame], cells: list[Cell]
+) -> Iterator[tuple[Cell, pd.DataFrame]]:
     for cell in cells:
         yield cell, _on_one_thread(function, cell)
 
 
 def _on_cluster(
-    function: Callable, cells: list, address: str
-) -> Iterator[tuple[Hashable, pd.DataFrame]]:
+    function: Callable[[Cell], pd.DataFrame], cells: list[Cell], address: str
+) -> Iterator[tuple[Cell, pd.DataFrame]]:
     # Half a second, which a local sweep does not need.
     from distributed import Client, as_completed
 
@@ -121,7 +128,9 @@ def _on_cluster(
             future.release()  # or the cluster would keep every result to the end
 
 
-def _on_one_thread(function: Callable, cell: Hashable) -> pd.DataFrame:
+def _on_one_thread(
+    function: Callable[[Cell], pd.DataFrame], cell: Cell
+) -> pd.DataFrame:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -135,7 +144,7 @@ def _digest(*parts: object) -> str:
     last digit.
     """
     names = [
-        f"{part.__module__}.{part.__qualname__}" if callable(part) else repr(part)
+        f"{part.__module__}.{part.__qualname__}" if isfunction(part) else repr(part)
         for part in parts
     ]
     return hashlib.sha256("\n".join(names).encode()).hexdigest()[:32]
@@ -192,7 +201,7 @@ class PairCell:
 
 def draw_pairs(
     cell: PairCell,
-) -> tuple[tuple[AffineAgent, AffineAgent], tuple[AffineAgent, AffineAgent]]:
+) -> tuple[tuple[GradientAgent, GradientAgent], tuple[LSAAgent, LSAAgent]]:
     """The cell's pairs (W, U), as exact gradient agents and as trained agents, each a
     batch of `cell.pairs`.
     """
@@ -208,7 +217,7 @@ def draw_pairs(
     geometry = random_covariance(
         d, cell.condition_number, rank=cell.rank, shape=shape, generator=generator
     )
-    prompts = [
+    prompt_w, prompt_u = (
         prompt_with_covariance(
             uniform(*STEPS)[:, None, None] / step_size * s,
             target,
@@ -220,11 +229,11 @@ def draw_pairs(
             targets,
             strict=True,
         )
-    ]
+    )
     model = cached_lsa(cell.layer).model
     return (
-        tuple(GradientAgent(prompt, step_size) for prompt in prompts),
-        tuple(LSAAgent(model, prompt) for prompt in prompts),
+        (GradientAgent(prompt_w, step_size), GradientAgent(prompt_u, step_size)),
+        (LSAAgent(model, prompt_w), LSAAgent(model, prompt_u)),
     )
 
 

@@ -182,6 +182,7 @@ def _train_step(run: Run, config: TrainingConfig) -> float:
     step = -config.step_size * apply(gram[:, :d], residual)
     error = run.model.step(gram, config.examples, messages) - w - step
     loss = error.square().sum(-1).mean()
+    assert run.optimizer is not None  # a finished run takes no step
     run.optimizer.zero_grad()
     loss.backward()
     run.optimizer.step()

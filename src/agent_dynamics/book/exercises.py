@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from functools import wraps
 from importlib.resources import files
 from inspect import isfunction
+from typing import Any
 
 import numpy as np
 import torch
@@ -81,7 +82,7 @@ def exercises() -> dict[str, Exercise]:
 def grader(
     exercise: str,
     expected: ArrayLike | torch.Tensor,
-    measure: Callable[[object], ArrayLike | torch.Tensor] = lambda answer: answer,
+    measure: Callable[[Any], Any] = lambda answer: answer,
 ) -> Callable[[object], None]:
     """A function that grades an answer and shows the verdict. It never raises for what
     a reader wrote.
@@ -152,7 +153,7 @@ def show_exercises() -> None:
     display({"text/markdown": page, "text/plain": page}, raw=True)
 
 
-def _measured(answer: object, measure: Callable) -> np.ndarray:
+def _measured(answer: object, measure: Callable[[Any], Any]) -> np.ndarray:
     """What is compared, as an array of numbers."""
     if answer is ...:
         raise _Unanswered
@@ -187,7 +188,7 @@ def _measured(answer: object, measure: Callable) -> np.ndarray:
     return array.astype(float)
 
 
-def _asked(function: Callable) -> Callable:
+def _asked(function: Callable[..., Any]) -> Callable[..., Any]:
     """The reader's function, which says so where it is still a stub."""
 
     @wraps(function)

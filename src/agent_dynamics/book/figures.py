@@ -10,6 +10,7 @@ import html
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import matplotlib.pyplot as plt
@@ -35,6 +36,8 @@ COLOURS = {
 INK = {"light": "#1f2328", "dark": "#e6e9ee"}
 SHORTEST_ALT = 40  # characters: a figure's content in words does not fit into fewer
 
+Drawing = Callable[[Mapping[str, np.ndarray]], Figure]
+
 
 def ink() -> str:
     """The colour of text, axes and predictions; the dark page's drawing has its own in
@@ -45,7 +48,7 @@ def ink() -> str:
 
 def save_figure(
     name: str,
-    draw: Callable[[Mapping[str, np.ndarray]], Figure],
+    draw: Drawing,
     data: Mapping[str, ArrayLike],
     *,
     caption: str,
@@ -111,12 +114,12 @@ def save_figure(
     _show(folder, provenance)
 
 
-def _draw(draw: Callable, arrays: Mapping[str, np.ndarray], stem: Path) -> None:
+def _draw(draw: Drawing, arrays: Mapping[str, np.ndarray], stem: Path) -> None:
     """Draw once, in the ink of the light page and of paper; the dark page's drawing is
     that one in its own ink.
     """
     colour = INK["light"]
-    style = {
+    style: dict[Any, Any] = {
         "figure.figsize": (6.4, 3.8),
         "figure.facecolor": "none",
         "axes.facecolor": "none",
@@ -166,11 +169,11 @@ def _save_data(arrays: Mapping[str, np.ndarray], stem: Path) -> Path:
             )
     else:
         path = stem.with_name(stem.name + ".npz")
-        np.savez_compressed(path, **arrays)
+        np.savez_compressed(path, **arrays)  # type: ignore[arg-type]
     return path
 
 
-def _show(folder: Path, provenance: Mapping[str, object]) -> None:
+def _show(folder: Path, provenance: Mapping[str, Any]) -> None:
     """Show the figure: as a numbered figure on the book's page, as an image in a
     notebook.
     """
@@ -178,18 +181,20 @@ def _show(folder: Path, provenance: Mapping[str, object]) -> None:
     alt = " ".join(alt.split())
     image = base64.b64encode((folder / f"{name}.light.svg").read_bytes()).decode()
     page = (
-        f"```{{figure}} /figures/{name}.light.svg\n:name: fig-{name}\n:alt: "
-        f"{alt}\n\n{caption}\n\n"
+        f"```{{figure}} /figures/{name}.light.svg\n"
+        f":name: fig-{name}\n"
+        f":alt: {alt}\n\n"
+        f"{caption}\n\n"
         f"{{download}}`Data </figures/{provenance['data']}>` · "
-        f"{{download}}`parameters </figures/{name}.json>` · seed "
-        f"{provenance['seed']} · "
-        f"{provenance['profile']} profile · version {provenance['version']}\n```\n"
+        f"{{download}}`parameters </figures/{name}.json>` · "
+        f"seed {provenance['seed']} · {provenance['profile']} profile · "
+        f"version {provenance['version']}\n```\n"
     )
     notebook = (
         f'<figure><img style="background:white" alt="{html.escape(alt, quote=True)}" '
         f'src="data:image/svg+xml;base64,{image}"><figcaption>{html.escape(caption)}'
-        f" Data: figures/{provenance['data']}; seed "
-        f"{provenance['seed']}.</figcaption></figure>"
+        f" Data: figures/{provenance['data']}; "
+        f"seed {provenance['seed']}.</figcaption></figure>"
     )
     display(
         {

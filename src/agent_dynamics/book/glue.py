@@ -11,7 +11,7 @@ from .. import _checks
 SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
-def glue(name: str, value: object, spec: str = ".2g") -> None:
+def glue(name: str, value: str | float, spec: str = ".2g") -> None:
     """Make a value available to the page as {glue:text}`name`.
 
     Writes the output that MyST-NB's own glue writes, without needing Sphinx in the

@@ -15,7 +15,7 @@ from .. import _checks
 from ..prompts import Prompt
 from .endpoint import asked_to_wait, kind_of
 from .question import answer_format, parse, question
-from .transcript import ATTEMPTS, STAND_IN, UNUSABLE, Transcript
+from .transcript import ATTEMPTS, STAND_IN, UNUSABLE, Attempt, Transcript
 
 LONGEST_WAIT = 60.0  # seconds between two attempts, whatever the endpoint asks for
 # The most that one answer may take, a model's reasoning included.
@@ -113,7 +113,7 @@ class LanguageModelAgent:
         while made < ATTEMPTS:
             if self.client is None:
                 raise NoAnswer(f"{turn}: the transcript ends here")
-            entry, pause = self._ask(turn, asked)
+            entry, pause = self._ask(self.client, turn, asked)
             if entry["kind"] == "ok":
                 return self._message(entry)
             if entry["kind"] == "rejected":
@@ -126,12 +126,14 @@ class LanguageModelAgent:
                 )
         raise NoAnswer(f"{turn}: {', '.join(kinds) or 'its attempts are used up'}")
 
-    def _message(self, entry: dict) -> Float[Tensor, " d"]:
+    def _message(self, entry: Attempt) -> Float[Tensor, " d"]:
         return torch.tensor(
             entry["weights"], dtype=self.target.dtype, device=self.target.device
         )
 
-    def _ask(self, turn: str, asked: list[dict[str, str]]) -> tuple[dict, float]:
+    def _ask(
+        self, client: openai.OpenAI, turn: str, asked: list[dict[str, str]]
+    ) -> tuple[Attempt, float]:
         """Make one attempt: its entry, and the seconds the endpoint asks to wait."""
         # A token is at least one byte; 100 more for what the endpoint puts around the
         # messages.
@@ -142,7 +144,8 @@ class LanguageModelAgent:
         self.transcript.reserve(sum(most))
         weights, answered_by, tokens, wait = None, "", most, 0.0
         try:
-            reply = self.client.chat.completions.create(
+            # The client's own types of messages are dictionaries as these are.
+            reply = client.chat.completions.create(  # type: ignore[call-overload]
                 model=self.model,
                 messages=asked,
                 max_completion_tokens=ANSWER_TOKENS,
@@ -163,12 +166,8 @@ class LanguageModelAgent:
                     f"{self.transcript.answered_by}"
                 )
         except openai.APIStatusError as error:
-            kind, text, tokens, wait = (
-                kind_of(error),
-                str(error),
-                [0, 0],
-                asked_to_wait(error),
-            )
+            kind, text = kind_of(error), str(error)
+            tokens, wait = [0, 0], asked_to_wait(error)
         except openai.APITimeoutError as error:
             kind, text = "timeout", str(error)
         except openai.APIConnectionError as error:
@@ -182,12 +181,10 @@ class LanguageModelAgent:
             IndexError,
             AttributeError,
         ) as error:
-            kind, text = (
-                "server-error",
-                f"no chat completion: {type(error).__name__}: {error}",
-            )
+            kind = "server-error"
+            text = f"no chat completion: {type(error).__name__}: {error}"
         text, answered_by = (
-            (part or "").replace(self.client.api_key, "[key]")
+            (part or "").replace(client.api_key, "[key]")
             for part in (text, answered_by)
         )
         entry = {

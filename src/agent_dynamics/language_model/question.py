@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from typing import Any
 
 from jaxtyping import Float
 from torch import Tensor
@@ -44,7 +45,7 @@ def question(prompt: Prompt, estimate: Float[Tensor, " d"]) -> list[dict[str, st
     ]
 
 
-def answer_format(d: int) -> dict:
+def answer_format(d: int) -> dict[str, Any]:
     """The structured output that holds an answer to `d` numbers."""
     weights = {
         "type": "array",

@@ -17,6 +17,7 @@ import time
 from collections import Counter
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 import numpy as np
 
@@ -28,7 +29,6 @@ TEXTS = {
     "nan": '{"weights": [NaN, 0, 0]}',
     "short": '{"weights": [0.5]}',
     "length": '{"weights": [0.5, ',
-    "refusal": None,
 }
 
 
@@ -76,12 +76,8 @@ class StandIn(ThreadingHTTPServer):
         )
         self.seed, self.faults, self.delay = seed, list(faults), delay
         self.retry_after, self.reports = retry_after, reports
-        self.lock, self.times, self.busy, self.most_at_once = (
-            threading.Lock(),
-            Counter(),
-            0,
-            0,
-        )
+        self.lock, self.busy, self.most_at_once = threading.Lock(), 0, 0
+        self.times: Counter[str] = Counter()
 
     @property
     def url(self) -> str:
@@ -139,16 +135,18 @@ class _Handler(BaseHTTPRequestHandler):
             with server.lock:
                 server.busy -= 1
 
-    def _reply(self, body: dict, fault: str) -> None:
+    def _reply(self, body: dict[str, Any], fault: str) -> None:
         if fault.isdigit():
             # As endpoints do, the error repeats the key.
-            text = f"{fault} for {self.headers['Authorization']}"
-            self._send(int(fault), {"error": {"message": text}})
+            said = f"{fault} for {self.headers['Authorization']}"
+            self._send(int(fault), {"error": {"message": said}})
             return
         if fault == "delay":
             time.sleep(self.server.delay)
         asked = body["messages"][-1]["content"]
-        text = TEXTS[fault] if fault in TEXTS else self.server.answer(asked)
+        text: str | None = None
+        if fault != "refusal":
+            text = TEXTS[fault] if fault in TEXTS else self.server.answer(asked)
         choice = {
             "index": 0,
             "finish_reason": "length" if fault == "length" else "stop",
@@ -179,7 +177,7 @@ class _Handler(BaseHTTPRequestHandler):
             cut=fault == "cut",
         )
 
-    def _send(self, status: int, content: dict, cut: bool = False) -> None:
+    def _send(self, status: int, content: dict[str, Any], cut: bool = False) -> None:
         data = json.dumps(content).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/json")

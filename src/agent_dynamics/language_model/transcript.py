@@ -10,6 +10,7 @@ import threading
 from collections import Counter
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 from .. import _checks
 
@@ -18,6 +19,8 @@ BEGIN = b'{"turn": "'  # of every line of a transcript
 # What a model said, and no weights.
 UNUSABLE = ("refused", "cut-off", "malformed", "wrong-length", "not-finite")
 STAND_IN = "stand-in"  # the name under which the stand-in answers
+
+Attempt = dict[str, Any]  # one line of a transcript
 
 
 class BudgetReached(RuntimeError):
@@ -41,7 +44,7 @@ class Transcript:
 
     def __init__(self, path: str | Path, budget: int = 3_000_000) -> None:
         self.path, self.budget = Path(path), _checks.count("budget", budget)
-        self.attempts: dict[str, list[dict]] = {}
+        self.attempts: dict[str, list[Attempt]] = {}
         # The names that the endpoint gave with its answers.
         self.answered_by: set[str] = set()
         self.tokens_in = self.tokens_out = self._reserved = 0
@@ -68,7 +71,7 @@ class Transcript:
                         ) from error
                     self._cut = len(text) - len(line)
 
-    def _enter(self, entry: dict) -> None:
+    def _enter(self, entry: Attempt) -> None:
         self.attempts.setdefault(entry["turn"], []).append(entry)
         self.tokens_in += entry["tokens_in"]
         self.tokens_out += entry["tokens_out"]
@@ -91,7 +94,7 @@ class Transcript:
                 )
             self._reserved += tokens
 
-    def append(self, entry: dict, reserved: int) -> None:
+    def append(self, entry: Attempt, reserved: int) -> None:
         """Write an attempt to the disk, in place of what was reserved for it.
 
         Raises:
@@ -114,11 +117,11 @@ class Transcript:
             self._cut, self._lead = None, ""
             self._enter(entry)
 
-    def entries(self) -> list[dict]:
+    def entries(self) -> list[Attempt]:
         """Every attempt, those of a turn in their order."""
         return list(chain.from_iterable(map(list, list(self.attempts.values()))))
 
-    def kinds(self) -> Counter:
+    def kinds(self) -> Counter[str]:
         """How often each kind of answer occurs."""
         return Counter(entry["kind"] for entry in self.entries())
 
