@@ -231,3 +231,18 @@ def test_contents_list_every_page_once():
 
     contents = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
     assert sorted(entries(contents)) == sorted(PAGES)
+
+
+def test_docstrings_cite_results_and_equations_that_the_book_has():
+    text = "\n".join(PAGES.values())
+    labels = {
+        "prf:ref": set(re.findall(r"^:label: (\S+)$", text, re.MULTILINE)),
+        "eq": set(re.findall(r"^\$\$ \((eq-[\w-]+)\)$", text, re.MULTILINE)),
+    }
+    cited = [
+        found
+        for path in (ROOT / "src").rglob("*.py")
+        for found in re.findall(r":(prf:ref|eq):`([^`]+)`", path.read_text("utf-8"))
+    ]
+    assert cited
+    assert [name for role, name in cited if name not in labels[role]] == []

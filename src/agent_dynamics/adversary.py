@@ -1,10 +1,9 @@
-"""One-sided convergence: who reaches its own target, and how to write a prompt that
-does (theory section 6).
+"""One-sided convergence: who reaches its target, and how to write a prompt that does.
 
 Given rho(A B) < 1, W ends at its target if and only if A (I - B) Delta = 0, and then U
-is left with e_U = -B Delta. A prompt of W with the eigenvalue 1 / eta_W along q = S_U
-Delta / ||S_U Delta|| gets there, since A q = 0; and q is what a single query of U's
-agent returns.
+is left with e_U = -B Delta (:prf:ref:`thm-one-sided`). A prompt of W with the
+eigenvalue 1 / eta_W along q = S_U Delta / ||S_U Delta|| gets there, since A q = 0; and
+q is what a single query of U's agent returns (:prf:ref:`thm-query`).
 """
 
 from __future__ import annotations
@@ -57,12 +56,12 @@ class OneSided:
 
 
 def one_sided(agent_w: AffineAgent, agent_u: AffineAgent) -> OneSided:
-    """Whether the exchange of two misaligned agents ends one-sided, read off one round
-    from each target.
+    """Whether the exchange ends one-sided, read off one round from each target.
 
     A round moves w* by T_W(T_U(w*)) - w* = A (I - B) Delta, so W stays at its target
-    exactly where the condition holds. An exchange that converges, rho(A B) < 1, then
-    ends there.
+    exactly where the condition of :prf:ref:`thm-one-sided` holds. An exchange that
+    converges, rho(A B) < 1, then ends there. Otherwise the miss says how far from it
+    (:prf:ref:`prop-miss`).
 
     Raises:
         ValueError: agents whose shapes do not match, or that share a target.
@@ -84,10 +83,10 @@ def one_sided(agent_w: AffineAgent, agent_u: AffineAgent) -> OneSided:
 def query_attack_direction(
     victim: Callable[[Tensor], Tensor], target: Float[Tensor, "... d"]
 ) -> Float[Tensor, "... d"]:
-    """The direction to attack, from one query: send the own target, and normalise what
-    the reply adds.
+    """The direction to attack: send the own target, and normalise what the reply adds.
 
-    A gradient agent with geometry S_U answers w* with w* + eta_U S_U Delta.
+    A gradient agent with geometry S_U answers w* with w* + eta_U S_U Delta, so one
+    query is enough (:prf:ref:`thm-query`).
 
     Args:
         victim: the other agent, message in, message out.

@@ -40,8 +40,8 @@ class AffineAgent(Agent, Protocol):
 class GradientAgent:
     """An agent that takes exact gradient steps on its prompt's objective.
 
-    One step is T(v) = v - eta S (v - t); `steps` of them make one turn, so A = (I - eta
-    S)^steps and b = (I - A) t.
+    One step is T(v) = v - eta S (v - t) (:eq:`eq-turn`). `steps` of them make one turn,
+    so A = (I - eta S)^steps and b = (I - A) t (:prf:ref:`thm-inner-steps`).
 
     Args:
         prompt: the agent's own prompt.
@@ -105,8 +105,9 @@ class GradientAgent:
 
 
 class Repeated:
-    """An agent that takes several inner steps a turn: T^steps, so A^steps in place of
-    A.
+    """An agent that takes several inner steps a turn, so A^steps takes the place of A.
+
+    The closed forms hold with it as they stand (:prf:ref:`thm-inner-steps`).
 
     Args:
         agent: any affine agent, an LSA one included.

@@ -1,8 +1,9 @@
 """The plateau as a function of the angle between the targets.
 
-Targets w* = first and u* = cos(theta) first + sin(theta) second have a gap of norm 2
-sin(theta/2). The bias is linear in it, e_W = M Delta, so the plateau is ||e_W||^2 =
-Delta' G Delta with G = M'M. For targets of norm r it is r^2 times that.
+Targets w* = first and u* = cos(theta) first + sin(theta) second have a gap Delta of
+norm 2 sin(theta/2) (:eq:`eq-opening`). The bias is linear in it, e_W = M Delta, so the
+plateau is ||e_W||^2 = Delta' G Delta with G = M'M (:eq:`eq-plateau-form`). For targets
+of norm r it is r^2 times that.
 """
 
 from __future__ import annotations
@@ -24,8 +25,7 @@ def plateau_vs_angle(
     second: Float[Tensor, "... d"],
     angles: Float[Tensor, " m"],
 ) -> tuple[Float[Tensor, "*batch m"], Float[Tensor, "*batch m"]]:
-    """Squared errors of both agents at equilibrium, for targets that open up in one
-    plane.
+    """Squared errors of both at equilibrium, for targets that open up in one plane.
 
     Of the agents only the linear parts A and B count: their own targets are replaced.
     Where both are blind to a direction, the gap's part in it is left out, as the start
@@ -77,8 +77,9 @@ def plateau_vs_angle(
 def plateau_matrix(
     agent_w: AffineAgent, agent_u: AffineAgent
 ) -> Float[Tensor, "... d d"]:
-    """G with ||e_W||^2 = Delta' G Delta, shape (..., d, d); plateau_matrix(agent_u,
-    agent_w) is that of U.
+    """G of W's plateau ||e_W||^2 = Delta' G Delta, shape (..., d, d).
+
+    See :eq:`eq-plateau-form`; plateau_matrix(agent_u, agent_w) is that of U.
 
     Raises:
         ValueError: a pair that does not converge, or whose shapes do not match.
@@ -90,8 +91,9 @@ def plateau_matrix(
 def expected_plateau(
     G: Float[Tensor, "*batch d d"], angles: Float[Tensor, " m"]
 ) -> Float[Tensor, "*batch m"]:
-    """E ||e_W||^2 = 4 sin^2(theta/2) tr(G) / d over random orientations of the two
-    targets, of norm 1.
+    """The mean plateau over random orientations of two targets of norm 1.
+
+    E ||e_W||^2 = 4 sin^2(theta/2) tr(G) / d (:prf:ref:`thm-angle-mean`).
 
     Args:
         G: plateau matrices, shape (..., d, d).
@@ -114,8 +116,8 @@ def monotone_angle_limit(
 ) -> Float[Tensor, "*batch"]:
     """The largest angle up to which no orientation lets the plateau decrease.
 
-    theta_max = 2 arctan(2 sqrt(kappa) / (kappa - 1)), which is 4 arctan(1 /
-    sqrt(kappa)), so pi at kappa = 1.
+    theta_max = 2 arctan(2 sqrt(kappa) / (kappa - 1)) = 4 arctan(1 / sqrt(kappa)), so pi
+    at kappa = 1 (:prf:ref:`thm-angle-limit`).
 
     Args:
         condition_number: kappa of G, any shape.
@@ -135,16 +137,15 @@ def monotone_angle_limit(
 def worst_orientation(
     G: Float[Tensor, "*batch d d"],
 ) -> tuple[Float[Tensor, "*batch d"], Float[Tensor, "*batch d"]]:
-    """The pair of directions for which the plateau decreases right after theta_max =
-    monotone_angle_limit(cond G).
+    """Directions for which the plateau decreases right after `monotone_angle_limit`.
 
     With e1 = Delta / ||Delta|| and e2 = 2 de1/dtheta, the plateau's slope has the sign
-    of cos(theta/2) e1'Ge1 + sin(theta/2) e1'Ge2. Against e1'Ge1 the second term is the
-    most negative where e1 = cos(phi) v_min + sin(phi) v_max, e2 = sin(phi) v_min -
-    cos(phi) v_max and tan(phi) = 1 / sqrt(kappa), with v_min and v_max the extreme
-    eigenvectors of G; the slope is then zero at theta_max = 4 phi. To have this e1 at
-    that angle, first = cos(3 phi) v_max - sin(3 phi) v_min and second = sin(3 phi)
-    v_max + cos(3 phi) v_min.
+    of cos(theta/2) e1'Ge1 + sin(theta/2) e1'Ge2 (:eq:`eq-angle-slope`). Against e1'Ge1
+    the second term is the most negative where e1 = cos(phi) v_min + sin(phi) v_max, e2
+    = sin(phi) v_min - cos(phi) v_max and tan(phi) = 1 / sqrt(kappa), with v_min and
+    v_max the extreme eigenvectors of G; the slope is then zero at theta_max = 4 phi. To
+    have this e1 at that angle, first = cos(3 phi) v_max - sin(3 phi) v_min and second =
+    sin(3 phi) v_max + cos(3 phi) v_min.
 
     Args:
         G: plateau matrices, positive definite and not proportional to the identity,

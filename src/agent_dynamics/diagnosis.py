@@ -1,16 +1,19 @@
-"""What a pair of agents is doing, read off its messages alone (theory section 10).
+"""What a pair of agents is doing, read off its messages alone.
 
-With limits w and u of the two agents' messages, everything is in the persistent move g
-= u - w. Each agent's reply to its own limit would move it on by A g (agent W, up to
-sign) and by B g (agent U), so
+With limits w and u of the two agents' messages, everything is in the persistent move
+g = u - w (:eq:`eq-persistent-move`). Each agent's reply to its own limit would move it
+on by A g (agent W, up to sign) and by B g (agent U), so (:prf:ref:`thm-signatures`)
 
-    g = 0: aligned;  A g = 0: W sits at its own target;  B g = 0: U does;  both: the
-        messages alternate
-    between the two targets, with period 2;  neither: misaligned.
+    g = 0: aligned;
+    A g = 0: W sits at its own target;  B g = 0: U does;
+    both: the messages alternate between the two targets, with period 2;
+    neither: misaligned.
 
 The agents take gradient steps, so A is symmetric and A g is seen without knowing A: the
-part of W's messages along g changes with the message u before it as g'(w_{t+1} - w) =
-(A g)'(u_t - u).
+part of W's messages along g changes with the message u before it
+(:prf:ref:`prop-along`) as
+
+    g'(w_{t+1} - w) = (A g)'(u_t - u).
 """
 
 from __future__ import annotations
@@ -99,11 +102,11 @@ def diagnose(trajectory: Trajectory, noise: float | None = None) -> Diagnosis:
 
     The noise may be added when the messages are observed, or be received by the agents
     and passed on. What the messages do not decide is "undetermined". Three things they
-    never decide, as the same messages come from both: a winner against a loser that is
-    blind to the gap looks aligned, and so do different targets that one message
-    satisfies; a winner along an eigenvector of the loser's geometry looks oscillating.
-    With d turns or fewer the messages have not explored all directions, and a few
-    labels are wrong even without noise.
+    never decide, as the same messages come from both (:prf:ref:`thm-same-messages`): a
+    winner against a loser that is blind to the gap looks aligned, and so do different
+    targets that one message satisfies; a winner along an eigenvector of the loser's
+    geometry looks oscillating. With d turns or fewer the messages have not explored all
+    directions, and a few labels are wrong even without noise.
 
     Args:
         trajectory: of two agents that take gradient steps, messages of shape (..., 2

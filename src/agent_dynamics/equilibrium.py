@@ -1,11 +1,11 @@
 """Where an exchange of two affine agents settles, and how fast: closed forms.
 
 With agent maps v -> A v + a for W and v -> B v + b for U, the alternation w <- A u + a,
-u <- B w + b has the limit w = (I - A B)^{-1} (A b + a). For gradient agents, A = I -
-eta_W S_W and B = I - eta_U S_U, this is the biased equilibrium:
+u <- B w + b has the limit w = (I - A B)^{-1} (A b + a). For gradient agents, with
+A = I - eta_W S_W, B = I - eta_U S_U and Delta = u* - w*, this is the biased equilibrium
+(:prf:ref:`thm-equilibrium`):
 
-    e_W = (I - A B)^{-1} A (I - B) Delta,   e_U = -(I - B A)^{-1} B (I - A) Delta,
-        Delta = u* - w*.
+    e_W = (I - A B)^{-1} A (I - B) Delta,   e_U = -(I - B A)^{-1} B (I - A) Delta.
 """
 
 from __future__ import annotations
@@ -52,8 +52,10 @@ def equilibrium(
     agent_u: AffineAgent,
     start: Float[Tensor, "... d"] | None = None,
 ) -> Equilibrium:
-    """The biased equilibrium of two affine agents, exact where their prompts share a
-    kernel too.
+    """The biased equilibrium of two affine agents, with a shared kernel too.
+
+    See :prf:ref:`thm-equilibrium` and, where their prompts share a kernel,
+    :prf:ref:`thm-shared-kernel`.
 
     Args:
         agent_w: the agent that replies to the start.
@@ -63,9 +65,9 @@ def equilibrium(
 
     Raises:
         ValueError: agents of different dimensions or of batches that do not broadcast;
-            a start that does not fit them; an alternation that does not converge: rho(A
-            B) >= 1 off the shared kernel, or turns that move the part in it, as no
-            gradient agent's do.
+            a start that does not fit them; an alternation that does not converge, with
+            rho(A B) >= 1 off the shared kernel, or with turns that move the part in it,
+            as no gradient agent's do.
     """
     A, B, a, b = pair_maps(agent_w, agent_u)
     d = A.shape[-1]
@@ -98,10 +100,10 @@ def equilibrium(
 
 
 def small_step_limit(prompt_w: Prompt, prompt_u: Prompt) -> Float[Tensor, "... d"]:
-    """The common limit of both agents as equal step sizes go to zero (theory section
-    4).
+    """The common limit of both agents as equal step sizes go to zero.
 
-    It minimises L_W + L_U: (S_W + S_U)^{-1} (S_W w* + S_U u*), shape (..., d).
+    It minimises L_W + L_U: (S_W + S_U)^{-1} (S_W w* + S_U u*), shape (..., d)
+    (:prf:ref:`thm-small-step`).
 
     Raises:
         ValueError: prompts of different dimensions, or ones whose kernels meet, where
@@ -134,16 +136,15 @@ def limit_bound(
     learned_w: AffineAgent,
     learned_u: AffineAgent,
 ) -> Float[Tensor, ...]:
-    """How far the limits of two learned agents can be from those of the exact agents
-    that they imitate.
+    """How far learned agents settle from the exact agents that they imitate, at most.
 
     Let delta_W = ||[A' - A, a' - a]||_F be the error of W's learned map, delta_U that
-    of U's, kappa the larger norm of (I - A B)^{-1} and (I - B A)^{-1}, and all norms of
-    A and B at most 1 (kappa grows by them otherwise). Where kappa (delta_W + delta_U) <
-    1, both distances are at most
+    of U's, delta their sum, kappa the larger norm of (I - A B)^{-1} and (I - B A)^{-1},
+    and all norms of A and B at most 1 (kappa grows by them otherwise). Where
+    kappa delta < 1, both distances are at most (:prf:ref:`prop-learned-limit`)
 
         kappa (delta_W sqrt(1 + ||u||^2) + delta_U sqrt(1 + ||w||^2)) / (1 - kappa
-            (delta_W + delta_U)).
+            delta).
 
     Args:
         agent_w, agent_u: the exact pair, which has no shared kernel.

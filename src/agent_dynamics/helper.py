@@ -1,10 +1,10 @@
-"""Helpers: agents that speed up the main agent by what they choose as their own target
-(theory section 7).
+"""Helpers: agents that speed up the main agent by the target that they choose.
 
-A helper acts only through its own gradient step or LSA pass. Its reply to w is w + R
-(u* - w), with R = eta_U S_U for one gradient step, so to send a wanted message p it
-sets the target u* = w + R^+ (p - w) of this turn. With a singular S_U only the part of
-p - w in the range of S_U is sent: that subspace is the helper's reach.
+A helper acts only through its own gradient step or LSA pass. Its reply to w is
+w + R (u* - w), with R = eta_U S_U for one gradient step, so to send a wanted message p
+it sets the target u* = w + R^+ (p - w) of this turn (:eq:`eq-steer`). With a singular
+S_U only the part of p - w in the range of S_U is sent: that subspace is the helper's
+reach (:prf:ref:`thm-reach`).
 
 A helper keeps state from turn to turn: make a new one for each exchange.
 """
@@ -53,11 +53,11 @@ class _Helper:
 
 
 class NewtonHelper(_Helper):
-    """A helper that sends a Newton step on the main agent's objective: p = w - H(w)^+
-    grad L(w).
+    """A helper that sends a Newton step on the main agent's objective.
 
-    With the true Hessian S_W and full reach it sends w* in its first turn; with c S_W
-    the error is multiplied by (1 - 1/c) A a turn.
+    It sends p = w - H(w)^+ grad L(w). With the true Hessian S_W and full reach that is
+    w* in its first turn (:prf:ref:`thm-newton-helper`); with c S_W the error is
+    multiplied by (1 - 1/c) A a turn (:prf:ref:`prop-wrong-factor`).
 
     Args:
         inputs: the helper's own examples X_U, shape (..., n, d).
@@ -96,8 +96,9 @@ class NewtonHelper(_Helper):
 class DampedNewtonHelper(NewtonHelper):
     """A Newton helper with H + damping I in place of H.
 
-    With the true Hessian a turn multiplies the error by (1 - eta_W s) damping / (s +
-    damping) for each eigenvalue s of S_W.
+    With the true Hessian a turn multiplies the error by
+    (1 - eta_W s) damping / (s + damping) for each eigenvalue s of S_W
+    (:eq:`eq-damped`).
 
     Args:
         inputs, actor, gradient, hessian: as for NewtonHelper.
@@ -121,11 +122,10 @@ class DampedNewtonHelper(NewtonHelper):
 
 
 class LineSearchedNewtonHelper(NewtonHelper):
-    """A Newton helper that halves its step until it lowers the main agent's loss, where
-    it would overshoot.
+    """A Newton helper that halves its step until it lowers the main agent's loss.
 
-    On a strictly convex objective it converges from every start. Near the minimum the
-    whole step is taken.
+    On a strictly convex objective it converges from every start
+    (:prf:ref:`thm-line-search`). Near the minimum the whole step is taken.
 
     Args:
         inputs, actor, gradient, hessian: as for NewtonHelper.
@@ -153,14 +153,13 @@ class LineSearchedNewtonHelper(NewtonHelper):
 
 
 class AndersonHelper(_Helper):
-    """A helper that knows the exchanged messages alone, and accelerates the main
-    agent's map v -> A v + a.
+    """A helper that knows messages alone, and accelerates the main agent's map.
 
     Each message u it sent and the answer w to it give a residual w - u of that map. It
     sends the affine combination of all answers so far whose combined residual is least:
     Anderson acceleration, type II, with full memory. While it has fewer than two
     residuals it echoes. In exact arithmetic its message of turn d + 2 is w*, whatever
-    the conditioning.
+    the conditioning (:prf:ref:`thm-anderson-helper`).
 
     Args:
         inputs: the helper's own examples X_U, shape (..., n, d).

@@ -20,8 +20,7 @@ ROUNDS_A_CHECK = 100
 
 @dataclass(frozen=True)
 class Protocol:
-    """How messages are exchanged (theory section 8). Its defaults are the plain
-    alternation.
+    """How messages are exchanged: by default the plain alternation (:eq:`eq-exchange`).
 
     Attributes:
         steps: inner steps per turn, one number for all agents or one for each.
@@ -138,10 +137,10 @@ def interact(
     """Let agents reply to each other in order, `turns` times round, or as another
     protocol says.
 
-    With two agents this is w_{t+1} = T_W(u_t), u_{t+1} = T_U(w_{t+1}), from u_0 =
-    start. Where all agents are gradient agents and do just that, powers of the round
-    give all turns at once (`_doubling`): the same messages up to rounding. All other
-    agents, trained ones among them, are asked turn by turn.
+    With two agents this is w_{t+1} = T_W(u_t), u_{t+1} = T_U(w_{t+1}), from u_0 = start
+    (:eq:`eq-exchange`). Where all agents are gradient agents and do just that, powers
+    of the round give all turns at once (`_doubling`): the same messages up to rounding.
+    All other agents, trained ones among them, are asked turn by turn.
 
     Args:
         agents: one or more, each acting on the message of the one before; where their

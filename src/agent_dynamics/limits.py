@@ -1,6 +1,4 @@
-"""Where other protocols than the plain alternation of two agents settle: rings,
-simultaneous replies, noise.
-"""
+"""Where other protocols settle: rings, simultaneous replies, noise, fresh prompts."""
 
 from __future__ import annotations
 
@@ -34,8 +32,9 @@ class Limits:
 
 
 def ring_equilibrium(agents: Sequence[AffineAgent]) -> Limits:
-    """Where N agents that reply in a ring settle: the fixed point of the composition of
-    their maps.
+    """Where N agents that reply in a ring settle (:prf:ref:`thm-ring`).
+
+    That is the fixed point of the composition of their maps.
 
     Args:
         agents: one or more, in the order in which they reply.
@@ -62,7 +61,7 @@ def simultaneous_equilibrium(agents: Sequence[AffineAgent]) -> Limits:
 
     The shared message is the fixed point of the mean of their maps, and the mean of
     `messages`. For gradient agents of one step it minimises the sum of the objectives,
-    each times its step size.
+    each times its step size (:prf:ref:`thm-ring`).
 
     Raises:
         ValueError: as `ring_equilibrium`.
@@ -76,12 +75,12 @@ def simultaneous_equilibrium(agents: Sequence[AffineAgent]) -> Limits:
 def stationary_covariance(
     agents: Sequence[AffineAgent], noise: float
 ) -> Float[Tensor, "... {len(agents)} d d"]:
-    """The covariance of each agent's messages in a ring where every message sent
-    carries white noise.
+    """The covariance of each agent's messages in a ring with white noise on each
+    message.
 
     After a round with linear part M the last agent's covariance solves the discrete
-    Lyapunov equation C = M C M' + Q, with Q what the noise of one round adds up to;
-    each agent turns C into A C A' + noise^2 I.
+    Lyapunov equation C = M C M' + Q (:eq:`eq-lyapunov`), with Q what the noise of one
+    round adds up to. Each agent turns C into A C A' + noise^2 I (:prf:ref:`thm-noise`).
 
     Args:
         agents: one or more, in the order in which they reply.
@@ -111,13 +110,13 @@ def stationary_covariance(
 def redrawn_plateau(
     step: float | Float[Tensor, "*batch"], examples: int, d: int
 ) -> Float[Tensor, "*batch"]:
-    """The mean square error of two agents that redraw their prompts each turn, relative
-    to the squared gap.
+    """The mean square error of agents that redraw their prompts, over the squared gap.
 
-    Both draw `examples` Gaussian examples of covariance lambda I. With x = eta lambda,
-    the mean of a step is a = 1 - x, its mean square growth is g = (1 - x)^2 + x^2 (d +
-    1) / examples, and the exchange has E ||e_W||^2 = E ||e_U||^2 = g (1 - a) / ((1 - g)
-    (1 + a)) ||Delta||^2 in the long run.
+    Both draw n = `examples` Gaussian examples of covariance lambda I every turn. With
+    x = eta lambda the mean of a step is a = 1 - x, its mean square growth is
+    g = (1 - x)^2 + x^2 (d + 1) / n, and in the long run (:prf:ref:`thm-redrawn`)
+
+        E ||e_W||^2 = E ||e_U||^2 = g (1 - a) / ((1 - g) (1 + a)) ||Delta||^2.
 
     Args:
         step: eta lambda, any shape.

@@ -1,5 +1,4 @@
-"""Objectives that are not quadratic, and agents that take their gradient steps (theory
-section 9).
+"""Objectives that are not quadratic, and agents that take their gradient steps.
 
 An objective is the mean over a prompt's examples of a convex function of the score m_i
 = x_i'v and the label:
@@ -10,8 +9,8 @@ An objective is the mean over a prompt's examples of a convex function of the sc
 * `LogCoshLoss`, log cosh r.
 
 With slopes phi'_i and curvatures phi''_i of the function at the scores, the gradient is
-X' phi' / n and the Hessian X' diag(phi'') X / n. All arrays are batches: leading
-dimensions are free and broadcast.
+X' phi' / n and the Hessian X' diag(phi'') X / n (:eq:`eq-hessian`). All arrays are
+batches: leading dimensions are free and broadcast.
 """
 
 from __future__ import annotations
@@ -170,10 +169,11 @@ class _Loss:
         return v
 
     def local_prompt(self) -> Prompt:
-        """The prompt whose quadratic objective is the second-order model of this one at
-        its minimiser.
+        """The prompt whose objective is the second-order model of this one at its
+        minimum.
 
-        Its examples are x_i sqrt(phi''_i), so that its covariance is the Hessian there.
+        Its examples are x_i sqrt(phi''_i), so that its covariance is the Hessian there
+        (:prf:ref:`thm-local`).
         """
         weights = self._curvature(self._scores(self.minimiser)).sqrt()
         return Prompt(weights.unsqueeze(-1) * self.inputs, self.minimiser)

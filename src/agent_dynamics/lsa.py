@@ -1,15 +1,14 @@
-"""Linear self-attention (LSA): the layer, its tokens, and the weights that make it a
-gradient step.
+"""Linear self-attention (LSA): the layer, its tokens, and the gradient step's weights.
 
 Tokens are the columns of Z, with 2d + 2 rows in four blocks (x; y; w; 1):
 
 * a data token (x_i; y_i; 0; 0) for each example,
 * a weight token (0; 0; w_j; 1) for each message so far, the newest last.
 
-The layer computes f(Z) = Z + V Z (Z' Q Z) / n and answers with the weight block of its
-last column. The construction follows Huang, Wang and Lee, "Transformers Learn to
-Implement Multi-step Gradient Descent with Chain of Thought", ICLR 2025, arXiv
-2502.21212.
+The layer computes f(Z) = Z + V Z (Z' Q Z) / n (:eq:`eq-lsa`) and answers with the
+weight block of its last column. The construction follows Huang, Wang and Lee,
+"Transformers Learn to Implement Multi-step Gradient Descent with Chain of Thought",
+ICLR 2025, arXiv 2502.21212.
 """
 
 from __future__ import annotations
@@ -76,8 +75,8 @@ class LinearSelfAttention(nn.Module):
     def forward(
         self, z: Float[Tensor, "*batch 2*{self.d}+2 columns"], n: int
     ) -> Float[Tensor, "*batch 2*{self.d}+2 columns"]:
-        """f(Z) = Z + V Z (Z' Q Z) / n, as written; Z and the result are (..., 2d + 2,
-        columns).
+        """f(Z) = Z + V Z (Z' Q Z) / n, as in :eq:`eq-lsa`; Z and the result are (...,
+        2d + 2, columns).
 
         The cost grows with the square of the number of columns: `step` gives the same
         answer without it.
@@ -90,15 +89,15 @@ class LinearSelfAttention(nn.Module):
         n: int,
         messages: Float[Tensor, "*#batch context {self.d}"],
     ) -> Float[Tensor, "*batch {self.d}"]:
-        """The layer's answer from second moments alone: the same number as `forward`,
-        at a cost free of n.
+        """The layer's answer from second moments: that of `forward`, at a cost free of
+        n.
 
         The tokens enter the last column only through Z Z' / n, which is block diagonal:
-        the moments of the data tokens, and those of the weight tokens.
+        the moments of the data tokens, and those of the weight tokens
+        (:prf:ref:`prop-gram`).
 
         Args:
-            gram: moments of the tokens (x; y), [X y]'[X y] / n, shape (..., d + 1, d +
-                1).
+            gram: moments [X y]'[X y] / n of the data tokens, (..., d + 1, d + 1).
             n: number of examples behind them.
             messages: shape (..., k + 1, d), oldest first.
 
@@ -133,8 +132,8 @@ class LinearSelfAttention(nn.Module):
 
 
 def gradient_descent_weights(d: int, step_size: float) -> LinearSelfAttention:
-    """The layer whose answer is exactly one gradient step of size `step_size` (theory
-    section 2).
+    """The layer whose answer is exactly one gradient step
+    (:prf:ref:`thm-construction`).
 
     Q carries the last token's (w, 1) to the scores x_i'w - y_i; V carries x_i to the
     weight block, times -step_size. Weight tokens score zero, so earlier messages in the

@@ -1,9 +1,11 @@
-"""Prompts: in-context regression examples, the objective they define, and random ones
-to draw.
+"""Prompts: regression examples in context, their objective, and random ones to draw.
 
 A prompt is n examples X (rows) with labels y = X t for a target t. Its objective is
-L(v) = ||X v - y||^2 / (2 n) = (v - t)' S (v - t) / 2, with the prompt geometry S = X'X
-/ n. All arrays are batches: leading dimensions are free and broadcast.
+
+    L(v) = ||X v - y||^2 / (2 n) = (v - t)' S (v - t) / 2,    S = X'X / n,
+
+with the prompt geometry S (:eq:`eq-objective`). All arrays are batches: leading
+dimensions are free and broadcast.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from ._linear import apply
 
 @dataclass(frozen=True, eq=False)
 class Prompt:
-    """An in-context linear-regression prompt without label noise.
+    """An in-context linear-regression prompt without label noise (:eq:`eq-objective`).
 
     Args:
         inputs: examples X, shape (..., n, d), one example a row.

@@ -248,18 +248,15 @@ def measure_pairs(cell: PairCell) -> pd.DataFrame:
 
     Returns:
         The cell's fields and those of its layer (prefix `layer_`); `angle`; `step_w`
-            and `step_u`, the step size
-        times the largest eigenvalue; `rate`, the spectral radius rho(A B);
-            `amplification`, the norm of
-        (I - A B)^{-1}; and for each agent `plateau_`, as predicted, `relative_error_`,
-            the distance of the
-        measured error vector from the predicted one over the plateau, and
-            `expected_error_`, the same to first
-        order, as the misses of one turn at the predicted limit give it. `learned_rate`
-            is the spectral radius
-        of the learned round. Where it is 1 or more, or the iteration does not come to
-            rest, the relative
-        errors are NaN.
+        and `step_u`, the step size times the largest eigenvalue; `rate`, the spectral
+        radius rho(A B); `amplification`, the norm of (I - A B)^{-1}; and for each agent
+        `plateau_`, as predicted, `relative_error_`, the distance of the measured error
+        vector from the predicted one over the plateau, and `expected_error_`, the same
+        to first order, as the misses of one turn at the predicted limit give it
+        (:prf:ref:`prop-grid-miss`). `learned_rate` is the spectral radius of the
+            learned
+        round. Where it is 1 or more, or the iteration does not come to rest, the
+        relative errors are NaN.
     """
     exact, trained = draw_pairs(cell)
     limit = equilibrium(*exact)
