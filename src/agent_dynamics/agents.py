@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from . import _checks
-from ._linear import apply, eye
+from .linear import apply, eye
 from .prompts import Prompt
 
 

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from . import _checks
-from ._linear import eye
 from ._maps import pair_maps, round_off_kernel
 from .agents import AffineAgent
+from .linear import eye
 
 
 def plateau_vs_angle(

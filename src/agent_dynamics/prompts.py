@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from . import _checks
-from ._linear import apply
+from .linear import apply
 
 
 @dataclass(frozen=True, eq=False)

@@ -21,8 +21,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from . import _checks
-from ._linear import apply, eye
 from .cache import cache_folder, written_whole
+from .linear import apply, eye
 from .lsa import LinearSelfAttention, LSAAgent
 from .prompts import Prompt, random_covariance
 
