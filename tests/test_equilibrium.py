@@ -10,10 +10,10 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch.linalg import vector_norm
 
-from agent_dynamics._linear import KERNEL_TOLERANCE, rounding
 from agent_dynamics.agents import GradientAgent
 from agent_dynamics.equilibrium import equilibrium, limit_bound, small_step_limit
 from agent_dynamics.interaction import interact, settle
+from agent_dynamics.linear import KERNEL_TOLERANCE, rounding
 from agent_dynamics.lsa import LSAAgent, gradient_descent_weights
 from agent_dynamics.prompts import Prompt, prompt_with_covariance, random_covariance
 

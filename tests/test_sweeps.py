@@ -21,10 +21,10 @@ import pytest
 import torch
 
 from agent_dynamics import sweeps
-from agent_dynamics._linear import apply
 from agent_dynamics.agents import GradientAgent
 from agent_dynamics.equilibrium import equilibrium
 from agent_dynamics.interaction import settle
+from agent_dynamics.linear import apply
 from agent_dynamics.lsa import LSAAgent
 from agent_dynamics.sweeps import (
     PairCell,

@@ -11,8 +11,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from . import _checks
-from ._linear import KERNEL_TOLERANCE, eye, rounding
 from .agents import AffineAgent
+from .linear import KERNEL_TOLERANCE, eye, rounding
 
 # What turns may move in the shared kernel: above a trained layer's error, and rounding
 # in float32.

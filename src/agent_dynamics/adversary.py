@@ -17,8 +17,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from . import _checks
-from ._linear import eye
 from .agents import AffineAgent
+from .linear import eye
 from .prompts import Prompt, prompt_with_covariance
 
 # A reply that moves the query by less than this, relative to its norm or to 1, tells

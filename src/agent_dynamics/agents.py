@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from . import _checks
-from ._linear import apply, eye
+from .linear import apply, eye
 from .prompts import Prompt
 
 

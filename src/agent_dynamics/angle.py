@@ -13,9 +13,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from . import _checks
-from ._linear import eye
 from ._maps import pair_maps, round_off_kernel
 from .agents import AffineAgent
+from .linear import eye
 
 
 def plateau_vs_angle(

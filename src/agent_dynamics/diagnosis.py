@@ -27,8 +27,8 @@ from torch import Tensor
 from torch.linalg import matrix_norm, vector_norm
 
 from . import _checks
-from ._linear import apply, eye
 from .interaction import Trajectory
+from .linear import apply, eye
 
 LABELS = (
     "undetermined",

@@ -18,9 +18,9 @@ from torch import Tensor
 from torch.linalg import matrix_norm, vector_norm
 
 from . import _checks
-from ._linear import apply, eye, negligible, solve
 from ._maps import LEFT_ALONE, pair_maps, round_off_kernel
 from .agents import AffineAgent
+from .linear import apply, eye, negligible, solve
 from .prompts import Prompt
 
 

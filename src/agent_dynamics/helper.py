@@ -18,8 +18,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from . import _checks
-from ._linear import apply, eye, negligible, rounding
 from .agents import AffineAgent
+from .linear import apply, eye, negligible, rounding
 from .losses import shortened
 from .prompts import Prompt
 

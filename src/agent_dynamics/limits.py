@@ -11,9 +11,9 @@ from torch import Tensor
 from torch.linalg import matrix_norm
 
 from . import _checks
-from ._linear import apply, eye, negligible, solve
 from ._maps import batch_maps
 from .agents import AffineAgent
+from .linear import apply, eye, negligible, solve
 
 
 @dataclass(frozen=True, eq=False)

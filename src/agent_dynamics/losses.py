@@ -26,8 +26,8 @@ from torch.linalg import vector_norm
 from torch.nn.functional import softplus
 
 from . import _checks
-from ._linear import apply, eye, solve
 from .agents import GradientAgent
+from .linear import apply, eye, solve
 from .prompts import Prompt
 
 NEWTON_STEPS = 200

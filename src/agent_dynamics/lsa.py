@@ -18,7 +18,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from . import _checks
-from ._linear import eye
+from .linear import eye
 from .prompts import Prompt
 
 

@@ -19,7 +19,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from . import _checks
-from ._linear import apply
+from .linear import apply
 
 
 @dataclass(frozen=True, eq=False)

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from . import _checks
-from ._linear import apply, eye, solve
+from .linear import apply, eye, solve
 from .lsa import tokens
 from .prompts import Prompt
 

@@ -24,10 +24,10 @@ from torch.linalg import matrix_norm, vector_norm
 from tqdm import tqdm
 
 from . import _checks
-from ._linear import apply, eye, solve
 from .agents import GradientAgent
 from .cache import written_whole
 from .equilibrium import equilibrium
+from .linear import apply, eye, solve
 from .lsa import LSAAgent
 from .prompts import (
     prompt_with_covariance,

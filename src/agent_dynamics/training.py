@@ -19,10 +19,10 @@ from torch import Tensor
 from tqdm import tqdm
 
 from . import _checks
-from ._linear import apply, eye
 from ._training_data import token_moments, validation_prompts
 from ._training_run import Run, TrainingConfig, read, write
 from .cache import cache_folder
+from .linear import apply, eye
 from .lsa import LinearSelfAttention, LSAAgent
 from .prompts import Prompt
 

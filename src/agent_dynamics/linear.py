@@ -1,4 +1,4 @@
-"""Batched linear algebra that several modules need."""
+"""Batched linear algebra that several modules and chapters need."""
 
 from __future__ import annotations
 
