@@ -128,13 +128,13 @@ def test_settle_refuses_an_exchange_that_diverges_or_is_cut_short():
             [agent(0, 3), agent(1, 4)],
             torch.zeros(3),
             1,
-            r"start and agent 0's target and agent 1's target was .*\(3,\), \(4,\)",
+            r"start and agent 0 and agent 1 was .*\(3,\), \(4,\)",
         ),
         (
             [agent(0, 3)],
             torch.zeros(4, 3),
             1,
-            r"start and agent 0's target was of leading shapes \(4,\), \(3,\)",
+            r"start and agent 0 was of leading shapes \(4,\), \(3,\)",
         ),
     ],
 )

@@ -246,3 +246,10 @@ def test_docstrings_cite_results_and_equations_that_the_book_has():
     ]
     assert cited
     assert [name for role, name in cited if name not in labels[role]] == []
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "src").rglob("*.py")), ids=lambda path: path.name
+)
+def test_every_module_is_read_in_one_sitting(path):
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= 300

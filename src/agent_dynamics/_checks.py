@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from numbers import Integral, Real
 
 import numpy as np
@@ -96,16 +97,29 @@ def broadcast_shapes(**shapes: tuple[int, ...]) -> torch.Size:
         ) from error
 
 
-def message(argument: str, value: object, *, like: Tensor) -> Tensor:
+def message(
+    argument: str, value: object, *, like: Tensor, batch: tuple[int, ...]
+) -> Tensor:
     """`value` as messages (..., d) in the dtype and on the device of `like` (..., d).
 
-    Not tested for finiteness, so that an exchange that diverges can be watched.
+    Its leading shape must broadcast with `batch`, that of whom it is for. Not tested
+    for finiteness, so that an exchange that diverges can be watched.
     """
     try:
         tensor = torch.as_tensor(value, dtype=like.dtype, device=like.device)
     except (TypeError, ValueError, RuntimeError) as error:
         raise bad(argument, repr(value), "numbers in a tensor or array") from error
-    return last_dimension(argument, tensor, like.shape[-1])
+    own = last_dimension(argument, tensor, like.shape[-1]).shape[:-1]
+    if own and batch and own != batch:  # the others, asked turn by turn, need no test
+        try:
+            torch.broadcast_shapes(own, batch)
+        except RuntimeError as error:
+            raise bad(
+                argument,
+                f"of leading shape {tuple(own)}",
+                f"of one that broadcasts with {tuple(batch)}",
+            ) from error
+    return tensor
 
 
 def angles(argument: str, value: object) -> Tensor:
@@ -120,6 +134,13 @@ def angles(argument: str, value: object) -> Tensor:
             "between 0 and pi",
         )
     return own.to(torch.float64).clamp_max(math.pi)  # pi in float32 is greater than pi
+
+
+def shape(argument: str, value: object) -> tuple[int, ...]:
+    """`value` as a shape: a tuple of sizes."""
+    if not isinstance(value, Sequence) or isinstance(value, str):
+        raise bad(argument, repr(value), "a tuple of integers")
+    return tuple(count(argument, size, 0) for size in value)
 
 
 def number_or_shape(argument: str, tensor: Tensor, shape: tuple[int, ...]) -> None:

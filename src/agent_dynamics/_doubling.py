@@ -67,13 +67,7 @@ def messages(
     members = cast("list[tuple[GradientAgent, int]]", list(map(_unrepeated, agents)))
     count, d = len(members), start.shape[-1]
     batch = torch.broadcast_shapes(
-        start.shape[:-1],
-        *(member.target.shape[:-1] for member, _ in members),
-        *(
-            shape
-            for member, _ in members
-            for shape in (member.prompt.covariance.shape[:-2], member.step_size.shape)
-        ),
+        start.shape[:-1], *(member.batch for member, _ in members)
     )
 
     def flat(x: Tensor, *own: int) -> np.ndarray:

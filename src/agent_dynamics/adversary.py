@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from . import _checks
-from .agents import AffineAgent
+from .agents import AffineAgent, batch_of
 from .linear import eye
 from .prompts import Prompt, prompt_with_covariance
 
@@ -68,7 +68,7 @@ def one_sided(agent_w: AffineAgent, agent_u: AffineAgent) -> OneSided:
     """
     w, u = agent_w.target, agent_u.target
     _checks.last_dimension("agent_u's target", u, w.shape[-1])
-    _checks.broadcast_shapes(agent_w=w.shape[:-1], agent_u=u.shape[:-1])
+    _checks.broadcast_shapes(agent_w=batch_of(agent_w), agent_u=batch_of(agent_u))
     gap = torch.linalg.vector_norm(u - w, dim=-1)
     if (gap == 0).any():
         raise _checks.bad(

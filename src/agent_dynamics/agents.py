@@ -37,6 +37,14 @@ class AffineAgent(Agent, Protocol):
         """(A, b) of shapes (..., d, d) and (..., d), with agent(v) = A v + b."""
 
 
+def batch_of(agent: Agent) -> torch.Size:
+    """The leading shape of an agent's replies to one message, as far as it says it.
+
+    The agents of this package say it by `.batch`; of others it is their target's.
+    """
+    return getattr(agent, "batch", agent.target.shape[:-1])
+
+
 class GradientAgent:
     """An agent that takes exact gradient steps on its prompt's objective.
 
@@ -59,8 +67,8 @@ class GradientAgent:
         self.prompt = prompt
         self.step_size = _checks.positive("step_size", step_size, like=prompt.inputs)
         self.steps = _checks.count("steps", steps)
-        _checks.broadcast_shapes(
-            prompt=prompt.gram.shape[:-2], step_size=self.step_size.shape
+        self.batch = _checks.broadcast_shapes(
+            prompt=prompt.batch, step_size=self.step_size.shape
         )
 
     @property
@@ -70,7 +78,9 @@ class GradientAgent:
 
     def __call__(self, message: Float[Tensor, "... d"]) -> Float[Tensor, "... d"]:
         """The message after the inner steps, shape (..., d)."""
-        message = _checks.message("message", message, like=self.target)
+        message = _checks.message(
+            "message", message, like=self.target, batch=self.batch
+        )
         for _ in range(self.steps):
             message = message - self.step_size.unsqueeze(-1) * self.prompt.gradient(
                 message
@@ -81,10 +91,7 @@ class GradientAgent:
         """The agents of a part of the batch, counted along its first dimension:
         agent[0:1000].
         """
-        prompt, step_size = self.prompt, self.step_size
-        batch = torch.broadcast_shapes(
-            prompt.inputs.shape[:-2], prompt.target.shape[:-1], step_size.shape
-        )
+        prompt, step_size, batch = self.prompt, self.step_size, self.batch
         inputs = prompt.inputs.expand(*batch, *prompt.inputs.shape[-2:])
         target = prompt.target.expand(*batch, prompt.dimension)
         return GradientAgent(
@@ -120,6 +127,11 @@ class Repeated:
     def __init__(self, agent: Agent, steps: int) -> None:
         self.agent = agent
         self.steps = _checks.count("steps", steps)
+
+    @property
+    def batch(self) -> torch.Size:
+        """The agent's leading shape."""
+        return batch_of(self.agent)
 
     @property
     def target(self) -> Float[Tensor, "... d"]:

@@ -117,9 +117,7 @@ def small_step_limit(prompt_w: Prompt, prompt_u: Prompt) -> Float[Tensor, "... d
             f"of prompt_w's dimension {d}",
         )
     s_w, s_u = prompt_w.covariance, prompt_u.covariance
-    _checks.broadcast_shapes(
-        prompt_w=prompt_w.gram.shape[:-2], prompt_u=prompt_u.gram.shape[:-2]
-    )
+    _checks.broadcast_shapes(prompt_w=prompt_w.batch, prompt_u=prompt_u.batch)
     eigenvalues = torch.linalg.eigvalsh(s_w + s_u)
     if (eigenvalues[..., 0] <= negligible(s_w) * eigenvalues[..., -1]).any():
         raise _checks.bad(
@@ -160,6 +158,8 @@ def limit_bound(
     limit = equilibrium(agent_w, agent_u)
     A, B, a, b = pair_maps(agent_w, agent_u)
     learned_A, learned_B, learned_a, learned_b = pair_maps(learned_w, learned_u)
+    _checks.last_dimension("learned_w", learned_a, A.shape[-1])
+    _checks.broadcast_shapes(agents=limit.w.shape[:-1], learned=learned_a.shape[:-1])
     delta_w = torch.hypot(
         matrix_norm(learned_A - A), vector_norm(learned_a - a, dim=-1)
     )

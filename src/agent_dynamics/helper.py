@@ -18,9 +18,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from . import _checks
+from ._line_search import shortened
 from .agents import AffineAgent
 from .linear import apply, eye, negligible, rounding
-from .losses import shortened
 from .prompts import Prompt
 
 
@@ -35,6 +35,7 @@ class _Helper:
         self, inputs: Float[Tensor, "... n d"], actor: Callable[[Prompt], AffineAgent]
     ) -> None:
         self._inputs = _checks.real_tensor("inputs", inputs)
+        self.batch = self._inputs.shape[:-2]
         self._actor = actor
         self.target = self._inputs.new_zeros(self._inputs.shape[-1:])
         linear, _ = actor(Prompt(self._inputs, self.target)).affine()
@@ -45,6 +46,9 @@ class _Helper:
 
     def __call__(self, message: Float[Tensor, "... d"]) -> Float[Tensor, "... d"]:
         """The reply to the main agent's message, both of shape (..., d)."""
+        message = _checks.message(
+            "message", message, like=self._inputs, batch=self.batch
+        )
         self.target = message + apply(self._steer, self._wanted(message) - message)
         return self._actor(Prompt(self._inputs, self.target))(message)
 

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from . import _checks, _doubling
-from .agents import Agent, Repeated
+from .agents import Agent, Repeated, batch_of
 
 ROUNDS_A_CHECK = 100
 
@@ -105,7 +105,7 @@ class Trajectory:
 
     def by_agent(self, index: int) -> Float[Tensor, "... turns d"]:
         """Messages that one agent sent, shape (..., turns, d); agents count from 0."""
-        if not 0 <= index < len(self.targets):
+        if index not in range(len(self.targets)):
             raise _checks.bad("index", index, f"from 0 to {len(self.targets) - 1}")
         return self.messages[..., 1 + index :: len(self.targets), :]
 
@@ -270,8 +270,6 @@ def _start(
                 f"of dimensions {first.shape[-1]} and {agent.target.shape[-1]}",
                 "of one dimension",
             )
-    targets = {
-        f"agent {i}'s target": agent.target.shape[:-1] for i, agent in enumerate(agents)
-    }
-    _checks.broadcast_shapes(start=start.shape[:-1], **targets)
+    batches = {f"agent {i}": batch_of(agent) for i, agent in enumerate(agents)}
+    _checks.broadcast_shapes(start=start.shape[:-1], **batches)
     return start

@@ -16,7 +16,6 @@ batches: leading dimensions are free and broadcast.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from functools import cached_property
 
 import torch
@@ -26,45 +25,15 @@ from torch.linalg import vector_norm
 from torch.nn.functional import softplus
 
 from . import _checks
+from ._line_search import shortened
 from .agents import GradientAgent
 from .linear import apply, eye, solve
 from .prompts import Prompt
 
 NEWTON_STEPS = 200
-HALVINGS = 60  # of a step that overshoots
 # Curvature below this, relative to that of the squares, means that no minimiser is
 # unique.
 FLAT = 1e-10
-
-
-def shortened(
-    loss: Callable[[Tensor], Tensor],
-    v: Float[Tensor, "*#batch d"],
-    gradient: Float[Tensor, "*#batch d"],
-    step: Float[Tensor, "*#batch d"],
-) -> Float[Tensor, "*batch d"]:
-    """The first of a step, its half, its quarter, ... that lowers the loss by Armijo's
-    rule, up to rounding.
-
-    Armijo's rule asks for a ten-thousandth of the fall that the slope promises.
-
-    Args:
-        loss: (..., d) to (...).
-        v: where the step begins, shape (..., d).
-        gradient: of the loss at v, shape (..., d).
-        step: a direction of descent, shape (..., d).
-    """
-    slope, before = (gradient * step).sum(-1), loss(v)
-    share = torch.ones_like(slope)
-    for _ in range(HALVINGS):
-        bound = (
-            before + 1e-4 * share * slope + 4 * torch.finfo(v.dtype).eps * before.abs()
-        )
-        fails = ~(loss(v + share.unsqueeze(-1) * step) <= bound)
-        if not fails.any():
-            break
-        share = torch.where(fails, share / 2, share)
-    return share.unsqueeze(-1) * step
 
 
 class _Loss:
@@ -90,7 +59,7 @@ class _Loss:
             )
         labels = _checks.real_tensor("labels", labels, like=self.inputs)
         self.labels = _checks.last_dimension("labels", labels, self.inputs.shape[-2])
-        _checks.broadcast_shapes(
+        self.batch = _checks.broadcast_shapes(
             inputs=self.inputs.shape[:-2], labels=self.labels.shape[:-1]
         )
 
@@ -120,8 +89,7 @@ class _Loss:
             RuntimeError: one that the steps did not reach.
         """
         n, d = self.inputs.shape[-2:]
-        batch = torch.broadcast_shapes(self.inputs.shape[:-2], self.labels.shape[:-1])
-        v = self.inputs.new_zeros(*batch, d)
+        v = self.inputs.new_zeros(*self.batch, d)
         identity = eye(self.inputs)
         eps = torch.finfo(v.dtype).eps
         scale, least = (
@@ -179,7 +147,8 @@ class _Loss:
         return Prompt(weights.unsqueeze(-1) * self.inputs, self.minimiser)
 
     def _scores(self, v: Float[Tensor, "... d"]) -> Float[Tensor, "... n"]:
-        return apply(self.inputs, _checks.last_dimension("v", v, self.inputs.shape[-1]))
+        like = self.inputs
+        return apply(like, _checks.message("v", v, like=like, batch=self.batch))
 
     def _value(self, scores: Float[Tensor, "*batch n"]) -> Float[Tensor, "*batch n"]:
         raise NotImplementedError
@@ -303,8 +272,8 @@ class ObjectiveAgent:
     def __init__(self, objective: _Loss, step_size: float | Float[Tensor, ...]) -> None:
         self.objective = objective
         self.step_size = _checks.positive("step_size", step_size, like=objective.inputs)
-        _checks.broadcast_shapes(
-            objective=objective.inputs.shape[:-2], step_size=self.step_size.shape
+        self.batch = _checks.broadcast_shapes(
+            objective=objective.batch, step_size=self.step_size.shape
         )
 
     @property
@@ -314,7 +283,9 @@ class ObjectiveAgent:
 
     def __call__(self, message: Float[Tensor, "... d"]) -> Float[Tensor, "... d"]:
         """The message after one gradient step, shape (..., d)."""
-        message = _checks.message("message", message, like=self.objective.inputs)
+        message = _checks.message(
+            "message", message, like=self.objective.inputs, batch=self.batch
+        )
         return message - self.step_size.unsqueeze(-1) * self.objective.gradient(message)
 
     def linearised(self) -> GradientAgent:

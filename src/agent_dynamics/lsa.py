@@ -35,7 +35,7 @@ def tokens(
         Z of shape (..., 2d + 2, n + k + 1).
     """
     d, n = prompt.dimension, prompt.examples
-    messages = _checks.message("messages", messages, like=prompt.target)
+    messages = _checks.message("messages", messages, like=prompt.target, batch=())
     if messages.ndim < 2:
         raise _checks.bad(
             "messages",
@@ -43,9 +43,7 @@ def tokens(
             f"of shape (..., k + 1, {d})",
         )
     k = messages.shape[-2]
-    batch = _checks.broadcast_shapes(
-        prompt=prompt.gram.shape[:-2], messages=messages.shape[:-2]
-    )
+    batch = _checks.broadcast_shapes(prompt=prompt.batch, messages=messages.shape[:-2])
     z = prompt.inputs.new_zeros(*batch, 2 * d + 2, n + k)
     z[..., :d, :n] = prompt.inputs.mT
     z[..., d, :n] = prompt.labels
@@ -118,6 +116,7 @@ class LinearSelfAttention(nn.Module):
                 f"of shape {tuple(gram.shape)}",
                 f"of shape (..., {d + 1}, {d + 1})",
             )
+        _checks.broadcast_shapes(gram=gram.shape[:-2], messages=messages.shape[:-2])
         message = messages[..., -1, :]
         weight_tokens = nn.functional.pad(messages, (0, 1), value=1.0)
         # Q applied to the last token.
@@ -181,6 +180,11 @@ class LSAAgent:
         self.prompt = prompt
 
     @property
+    def batch(self) -> torch.Size:
+        """The prompt's leading shape."""
+        return self.prompt.batch
+
+    @property
     def target(self) -> Float[Tensor, "... d"]:
         """The prompt's target, shape (..., d)."""
         return self.prompt.target
@@ -188,7 +192,9 @@ class LSAAgent:
     @torch.no_grad()
     def __call__(self, message: Float[Tensor, "... d"]) -> Float[Tensor, "... d"]:
         """The layer's answer to one message, shape (..., d)."""
-        message = _checks.message("message", message, like=self.target)
+        message = _checks.message(
+            "message", message, like=self.target, batch=self.batch
+        )
         return self.model.step(
             self.prompt.gram, self.prompt.examples, message.unsqueeze(-2)
         )
@@ -204,7 +210,7 @@ class LSAAgent:
         gram = self.prompt.gram
         d = self.model.d
         probes = torch.cat([gram.new_zeros(1, d), eye(self.prompt.covariance)])
-        batch = self.prompt.gram.shape[:-2]
+        batch = self.batch
         probes = probes.reshape(d + 1, *([1] * len(batch)), d).expand(d + 1, *batch, d)
         answers = torch.stack([self(probe) for probe in probes])
         b = answers[0]

@@ -62,6 +62,11 @@ class Prompt:
         return self.inputs.shape[-2]
 
     @cached_property
+    def batch(self) -> torch.Size:
+        """The leading shape of examples and target together."""
+        return torch.broadcast_shapes(self.inputs.shape[:-2], self.target.shape[:-1])
+
+    @cached_property
     def labels(self) -> Float[Tensor, "... {self.examples}"]:
         """Labels y = X t, shape (..., n)."""
         return apply(self.inputs, self.target)
@@ -90,7 +95,8 @@ class Prompt:
         return apply(self.covariance, self._gap(w))
 
     def _gap(self, w: Tensor) -> Float[Tensor, "... {self.dimension}"]:
-        return _checks.message("w", w, like=self.target) - self.target
+        message = _checks.message("w", w, like=self.target, batch=self.batch)
+        return message - self.target
 
 
 def _orthonormal(
@@ -181,6 +187,7 @@ def random_covariance(
             outside 0..d, a largest eigenvalue that is not positive.
     """
     d = _checks.count("d", d)
+    shape = _checks.shape("shape", shape)
     rank = d if rank is None else _checks.count("rank", rank, 0)
     if rank > d:
         raise _checks.bad("rank", rank, f"at most d = {d}")
@@ -273,6 +280,7 @@ def target_pair(
             is not positive.
     """
     d = _checks.count("d", d)
+    shape = _checks.shape("shape", shape)
     theta = _checks.angles("angle", angle)
     if d == 1 and not ((theta == 0) | (theta == math.pi)).all():
         raise _checks.bad("angle", f"{theta.max().item():g}", "0 or pi where d = 1")

@@ -212,12 +212,20 @@ class SoftmaxAgent:
         self.prompt = prompt
 
     @property
+    def batch(self) -> torch.Size:
+        """The prompt's leading shape."""
+        return self.prompt.batch
+
+    @property
     def target(self) -> Float[Tensor, "... d"]:
         """The prompt's target, shape (..., d)."""
         return self.prompt.target
 
     def __call__(self, message: Float[Tensor, "... d"]) -> Float[Tensor, "... d"]:
         """The transformer's answer to one message, shape (..., d)."""
+        message = _checks.message(
+            "message", message, like=self.target, batch=self.batch
+        )
         return self.model(tokens(self.prompt, message.unsqueeze(-2)))
 
     @cached_property
@@ -228,9 +236,7 @@ class SoftmaxAgent:
         Raises:
             RuntimeError: no fixed point found near the target.
         """
-        message = self.target.expand(
-            *self.prompt.gram.shape[:-2], self.prompt.dimension
-        )
+        message = self.target.expand(*self.batch, self.prompt.dimension)
         identity = eye(message)
         for _ in range(50):
             step = solve(identity - self._jacobian(message), self(message) - message)

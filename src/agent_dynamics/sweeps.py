@@ -7,14 +7,11 @@ stay the same.
 
 from __future__ import annotations
 
-import hashlib
 import math
 import os
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, is_dataclass
-from inspect import isfunction
 from pathlib import Path
-from typing import TypeVar
 
 import pandas as pd
 import torch
@@ -24,6 +21,7 @@ from torch.linalg import matrix_norm, vector_norm
 from tqdm import tqdm
 
 from . import _checks
+from ._cells import Cell, digest, here, on_cluster
 from .agents import GradientAgent
 from .cache import written_whole
 from .equilibrium import equilibrium
@@ -41,8 +39,6 @@ STEPS = (0.1, 1.9)  # eta lambda_max of the random pairs
 ANGLES = (0.1 * math.pi, math.pi)
 # Newton steps to a measured limit, and the last one's largest relative size.
 CORRECTIONS, AT_REST = 10, 1e-9
-
-Cell = TypeVar("Cell", bound=Hashable)
 
 
 def run_sweep(
@@ -86,11 +82,11 @@ def run_sweep(
         raise _checks.bad("cells", "with two that are equal", "all different")
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    paths = {cell: folder / f"{_digest(function, cell)}.parquet" for cell in cells}
+    paths = {cell: folder / f"{digest(function, cell)}.parquet" for cell in cells}
     missing = [cell for cell, path in paths.items() if not path.exists()]
     address = os.environ.get("DASK_SCHEDULER_ADDRESS")
     results = (
-        _on_cluster(function, missing, address) if address else _here(function, missing)
+        on_cluster(function, missing, address) if address else here(function, missing)
     )
     with tqdm(
         total=len(cells),
@@ -103,51 +99,6 @@ def run_sweep(
                 result.to_parquet(partial)
             bar.update()
     return pd.concat(map(pd.read_parquet, paths.values()), ignore_index=True)
-
-
-def _here(
-    function: Callable[[Cell], pd.DataFrame], cells: list[Cell]
-) -> Iterator[tuple[Cell, pd.DataFrame]]:
-    for cell in cells:
-        yield cell, _on_one_thread(function, cell)
-
-
-def _on_cluster(
-    function: Callable[[Cell], pd.DataFrame], cells: list[Cell], address: str
-) -> Iterator[tuple[Cell, pd.DataFrame]]:
-    # Half a second, which a local sweep does not need.
-    from distributed import Client, as_completed
-
-    with Client(address) as client:
-        futures = {
-            client.submit(_on_one_thread, function, cell, pure=False): cell
-            for cell in cells
-        }
-        for future, result in as_completed(list(futures), with_results=True):
-            yield futures.pop(future), result
-            future.release()  # or the cluster would keep every result to the end
-
-
-def _on_one_thread(
-    function: Callable[[Cell], pd.DataFrame], cell: Cell
-) -> pd.DataFrame:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        return function(cell)
-    finally:
-        torch.set_num_threads(threads)
-
-
-def _digest(*parts: object) -> str:
-    """The name of a cell's file: reprs of dataclasses say every field, floats to the
-    last digit.
-    """
-    names = [
-        f"{part.__module__}.{part.__qualname__}" if isfunction(part) else repr(part)
-        for part in parts
-    ]
-    return hashlib.sha256("\n".join(names).encode()).hexdigest()[:32]
 
 
 @dataclass(frozen=True)
@@ -206,7 +157,7 @@ def draw_pairs(
     batch of `cell.pairs`.
     """
     d, step_size, shape = cell.layer.dimension, cell.layer.step_size, (cell.pairs,)
-    generator = torch.Generator().manual_seed(int(_digest(cell)[:15], 16))
+    generator = torch.Generator().manual_seed(int(digest(cell)[:15], 16))
 
     def uniform(low: float, high: float) -> Float[Tensor, " pairs"]:
         return low + (high - low) * torch.rand(

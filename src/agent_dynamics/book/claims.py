@@ -114,9 +114,15 @@ def record(
     if claim not in claims:
         raise _checks.bad("claim", repr(claim), "an id in claims.toml")
     tolerance = _checks.finite_number("tolerance", tolerance, above=0)
-    p, m = np.broadcast_arrays(
-        np.asarray(predicted, float), np.asarray(measured, float)
-    )
+    p, m = np.asarray(predicted, float), np.asarray(measured, float)
+    try:
+        p, m = np.broadcast_arrays(p, m)
+    except ValueError as error:
+        raise _checks.bad(
+            "predicted and measured",
+            f"of shapes {p.shape} and {m.shape}",
+            "shapes that broadcast together",
+        ) from error
     if p.size == 0:
         raise _checks.bad("measured", "empty", "at least one value")
     for name, values in (("predicted", p), ("measured", m)):

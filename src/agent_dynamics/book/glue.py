@@ -23,11 +23,18 @@ def glue(name: str, value: str | float, spec: str = ".2g") -> None:
         spec: format specification of a number; powers of ten are set as such.
 
     Raises:
-        ValueError: a number that is not finite.
+        ValueError: a number that is not finite, or what is no number.
     """
-    if not isinstance(value, str) and not math.isfinite(value):
-        raise _checks.bad("value", value, "finite")
-    text = value if isinstance(value, str) else readable(float(value), spec)
+    if isinstance(value, str):
+        text = value
+    else:
+        try:
+            number = float(value)
+        except (TypeError, ValueError) as error:
+            raise _checks.bad("value", repr(value), "a number or text") from error
+        if not math.isfinite(number):
+            raise _checks.bad("value", number, "finite")
+        text = readable(number, spec)
     # Quoted, since the page would read 2,000 as a pair of numbers and 2.00 as 2.0.
     display(
         {"application/papermill.record/text/plain": repr(text)},

@@ -69,7 +69,7 @@ class LanguageModelAgent:
         if prompt.gram.ndim != 2:
             raise _checks.bad(
                 "prompt",
-                f"a batch of shape {tuple(prompt.gram.shape[:-2])}",
+                f"a batch of shape {tuple(prompt.batch)}",
                 "one prompt",
             )
         self.prompt, self.name, self.model = prompt, name, model

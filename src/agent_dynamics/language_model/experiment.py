@@ -188,7 +188,16 @@ def effective_step(
     Args:
         prompt: the agent's.
         received, sent: messages and the replies to them, shape (m, d).
+
+    Raises:
+        ValueError: shapes that differ.
     """
+    if not received.shape == sent.shape == (len(received), prompt.dimension):
+        raise _checks.bad(
+            "received and sent",
+            f"of shapes {tuple(received.shape)} and {tuple(sent.shape)}",
+            f"both of shape (m, {prompt.dimension})",
+        )
     moved, downhill = sent - received, -prompt.gradient(received)
     if not downhill.square().sum() > 0:
         return math.nan, math.nan
