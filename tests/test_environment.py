@@ -15,7 +15,11 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))[
 ]
 ASKED = [
     Requirement(line)
-    for lines in (PROJECT["dependencies"], *PROJECT["optional-dependencies"].values())
+    for extra, lines in [
+        ("", PROJECT["dependencies"]),
+        *PROJECT["optional-dependencies"].items(),
+    ]
+    if extra != "mutants"  # installed by make mutants, and by nothing else
     for line in lines
 ]
 LOCK = [
