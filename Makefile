@@ -10,7 +10,9 @@ BUDGET ?= 3000000
 WORKERS ?= 4
 PRICES ?=
 ONLY ?=
-PYTHON ?= python3.11
+# The first Python that the book supports, or the one that you name.
+PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11 python3.14 python; do \
+   $$python -c 'import sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))' 2>/dev/null && { command -v $$python; break; }; done)
 # Where pip looks for torch before PyPI: the CPU builds. The README says how to use a GPU build.
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 
@@ -143,8 +145,9 @@ clean: ## remove everything generated, the environment included; what a language
 
 # torch first and alone: only it comes from its own index.
 $(READY): requirements.lock pyproject.toml
-	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is not installed; the book needs Python 3.11 (or say PYTHON=/its/path)"; exit 2; }
-	@.venv/bin/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear .venv
+	@.venv/bin/python -m pip --version >/dev/null 2>&1 || { python="$(PYTHON)"; \
+	 test -n "$$python" || { echo "No Python from 3.11 to 3.14 was found, with its venv module; say PYTHON=/its/path"; exit 2; }; \
+	 echo "setting up .venv with $$python, $$("$$python" --version)"; "$$python" -m venv --clear .venv; }
 	.venv/bin/pip install --quiet --disable-pip-version-check --no-deps --retries 1 --extra-index-url $(TORCH_INDEX) $$(grep '^torch==' requirements.lock)
 	.venv/bin/pip install --quiet --disable-pip-version-check --requirement requirements.lock
 	.venv/bin/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .

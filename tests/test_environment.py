@@ -21,6 +21,7 @@ ASKED = [
     ]
     if extra != "mutants"  # installed by make mutants, and by nothing else
     for line in lines
+    if not line.startswith("agent-dynamics[")
 ]
 LOCK = [
     Requirement(line)

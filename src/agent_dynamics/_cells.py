@@ -7,8 +7,13 @@ from collections.abc import Callable, Hashable, Iterator
 from inspect import isfunction
 from typing import TypeVar
 
-import pandas as pd
 import torch
+
+from ._extras import extra
+
+with extra("sweeps"):
+    import pandas as pd
+    import pyarrow  # noqa: F401  of pandas, to write a cell's file
 
 Cell = TypeVar("Cell", bound=Hashable)
 
@@ -24,7 +29,8 @@ def on_cluster(
     function: Callable[[Cell], pd.DataFrame], cells: list[Cell], address: str
 ) -> Iterator[tuple[Cell, pd.DataFrame]]:
     # Half a second, which a local sweep does not need.
-    from distributed import Client, as_completed
+    with extra("sweeps"):
+        from distributed import Client, as_completed
 
     with Client(address) as client:
         futures = {

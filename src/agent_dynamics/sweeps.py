@@ -13,7 +13,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, is_dataclass
 from pathlib import Path
 
-import pandas as pd
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -22,6 +21,7 @@ from tqdm import tqdm
 
 from . import _checks
 from ._cells import Cell, digest, here, on_cluster
+from ._extras import extra
 from .agents import GradientAgent
 from .cache import written_whole
 from .equilibrium import equilibrium
@@ -34,6 +34,9 @@ from .prompts import (
     turned_covariance,
 )
 from .training import TrainingConfig, cached_lsa
+
+with extra("sweeps"):
+    import pandas as pd
 
 STEPS = (0.1, 1.9)  # eta lambda_max of the random pairs
 ANGLES = (0.1 * math.pi, math.pi)

@@ -6,16 +6,19 @@ holds is never asked again, so a run that stopped goes on from it, and a whole
 transcript replays without an endpoint.
 """
 
-from .agent import LanguageModelAgent, NoAnswer, Rejected
-from .endpoint import connect
-from .experiment import (
-    Pair,
-    effective_step,
-    experiment,
-    predicted_plateaus,
-    replay,
-    run,
-)
+from .._extras import extra
+
+with extra("language-models"):
+    from .agent import LanguageModelAgent, NoAnswer, Rejected
+    from .endpoint import connect
+    from .experiment import (
+        Pair,
+        effective_step,
+        experiment,
+        predicted_plateaus,
+        replay,
+        run,
+    )
 from .transcript import STAND_IN, BudgetReached, Transcript, given_transcript
 
 __all__ = [
