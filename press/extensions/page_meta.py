@@ -1,16 +1,19 @@
-"""Sphinx: what a page tells a search engine, and a site that shows a preview of it
+"""Sphinx: what a page tells a search engine, an index of scholars, and a preview of it
 (Open Graph, ogp.me).
 
-Previews need absolute addresses. Where the book will be published is not known here:
-with `html: baseurl:` in _config.yml they are absolute, without it relative to the page.
+Previews need absolute addresses: they have one where the build knows the site's
+(`address`). The tags by which scholars cite, citation_*, are then there too.
 """
 
 import html
+from pathlib import Path
 from urllib.parse import urljoin
 
+import yaml
 from docutils import nodes
 from sphinx.application import Sphinx
 
+ROOT = Path(__file__).parents[2]
 COVER = "_static/cover.png"
 COVER_ALT = (
     "The book's title beside two targets and the zigzag of messages between them"
@@ -42,6 +45,17 @@ def description(doctree: nodes.document) -> str:
     )
 
 
+def citation(app: Sphinx) -> dict[str, str]:
+    """The book, as CITATION.cff cites it."""
+    about = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    return {
+        "citation_title": about["title"],
+        "citation_author": about["authors"][0]["name"],
+        "citation_publication_date": app.config.copyright,
+        "citation_language": app.config.language,
+    }
+
+
 def add(
     app: Sphinx, page: str, template: str, context: dict, doctree: nodes.document | None
 ) -> None:
@@ -62,12 +76,20 @@ def add(
         "og:image:alt": COVER_ALT,
         "twitter:card": "summary_large_image",
     }
+    cited = {}
     if base:
         tags["og:url"] = urljoin(base, app.builder.get_target_uri(page))
-    context["metatags"] += "".join(
-        f'\n<meta property="{name}" content="{html.escape(value)}" />'
-        for name, value in tags.items()
-    )
+        cited = citation(app) | {"citation_public_url": tags["og:url"]}
+        if not is_cover:
+            cited |= {
+                "citation_title": tags["og:title"],
+                "citation_inbook_title": app.config.html_title,
+            }
+    for attribute, named in (("property", tags), ("name", cited)):
+        context["metatags"] += "".join(
+            f'\n<meta {attribute}="{name}" content="{html.escape(value)}" />'
+            for name, value in named.items()
+        )
     if said := html.escape(description(app.env.get_doctree(page))):
         context["metatags"] += (
             f'\n<meta name="description" property="og:description" content="{said}" />'
