@@ -10,6 +10,9 @@ BUDGET ?= 3000000
 WORKERS ?= 4
 PRICES ?=
 ONLY ?=
+MUTANTS ?= 80
+SEED ?= 1
+MODULES ?=
 PYTHON ?= python3.11
 # Where pip looks for torch before PyPI: the CPU builds. The README says how to use a GPU build.
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
@@ -88,6 +91,9 @@ format: $(READY) ## bring all of it into that form
 
 test: $(READY) ## run the tests of the package and of the sources
 	.venv/bin/python -m pytest
+
+mutants: $(READY) ## count the small errors in the science that its tests notice, minutes (MUTANTS=80, SEED=1)
+	@.venv/bin/python tests/mutants.py --mutants $(MUTANTS) --seed $(SEED) $(if $(MODULES),--modules $(MODULES))
 
 test-site: book ## run the browser tests on the built site (needs Chromium)
 	BOOK_SITE=$(SITE) .venv/bin/python -m pytest -m site
@@ -207,4 +213,4 @@ $(PDF): $(NOTEBOOKS) $(COPIED) _config.yml _toc.yml CITATION.cff $(shell find te
 	@! grep -E '^LaTeX Warning: .*(undefined|multiply)|^Missing character' $(PRINT)/book.log
 	@mv $(PRINT)/book.pdf $@
 
-.PHONY: always help book chapter lint format test test-site serve llm lab lock picture clean course test-course pdf latex test-pdf executed bench
+.PHONY: always help book chapter lint format test mutants test-site serve llm lab lock picture clean course test-course pdf latex test-pdf executed bench
