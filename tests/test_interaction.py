@@ -1,6 +1,7 @@
 """The exchange: which message is whose, and when it has settled."""
 
 import math
+import tracemalloc
 
 import pytest
 import torch
@@ -405,21 +406,25 @@ def test_the_pairs_of_a_batch_are_shared_out_among_all_threads(
     assert max(parts) == math.ceil(pairs / threads)
 
 
-@pytest.mark.parametrize("turns", [20, 2000])
-def test_a_thread_works_on_about_the_scratch_memory(monkeypatch, turns):
-    parts, fill, d, pairs = [], _doubling._fill, 3, 400
+@pytest.mark.parametrize(("d", "turns"), [(2, 20), (8, 20), (8, 2000), (20, 300)])
+def test_a_thread_works_on_about_the_scratch_memory_besides_the_messages(
+    monkeypatch, d, turns
+):
+    peaks, fill, size = [], _doubling._fill, 2**20
 
-    def counted(sent, start, steps):
-        parts.append((len(sent), sent.nbytes))
-        fill(sent, start, steps)
+    def traced(*part):
+        tracemalloc.start()
+        fill(*part)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
 
-    monkeypatch.setattr(_doubling, "_fill", counted)
-    monkeypatch.setattr(_doubling, "SCRATCH", 2**17)
-    interact([agent(0, pairs), agent(1)], normal(d, seed=9), turns)
-    assert sum(rows for rows, _ in parts) == pairs
-    # Messages of two agents, (d + 1) / d times each agent's, and the maps beside them.
-    full = [nbytes for rows, nbytes in parts if rows == max(parts)[0] and rows > 1]
-    assert all(2**16 <= nbytes <= 2**18 for nbytes in full) and full
+    monkeypatch.setattr(_doubling, "_fill", traced)
+    monkeypatch.setattr(_doubling, "SCRATCH", size)
+    # As many pairs as take the scratch memory a few times over.
+    pairs = 3 * size // (4 * d * (turns + d))
+    interact([agent(0, pairs, d=d), agent(1, d=d)], normal(d, seed=9), turns)
+    assert len(peaks) > 2
+    assert size / 3 < max(peaks) < 1.5 * size
 
 
 def assert_same_as_turn_by_turn(agents, start, turns, protocol=Protocol()):
