@@ -2,6 +2,7 @@
 degrades.
 """
 
+import dataclasses
 import math
 
 import pytest
@@ -276,6 +277,13 @@ def test_a_reply_is_silent_by_less_than_a_share_of_the_query_or_of_one(size):
     moved[1] /= 20  # one of the two
     with pytest.raises(ValueError, match="victim was unmoved by the target"):
         query_attack_direction(lambda query: query + moved, target)
+
+
+def test_what_agents_miss_is_kept_as_it_was_made_and_equals_itself_alone():
+    one, other = (OneSided(normal(3, seed=0), normal(3, seed=1)) for _ in range(2))
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        one.miss_w = other.miss_w
+    assert one == one and one != other and len({one, other, one}) == 2
 
 
 def test_who_misses_by_no_more_than_the_tolerance_wins():

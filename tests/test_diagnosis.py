@@ -2,6 +2,7 @@
 them, and what they hide.
 """
 
+import dataclasses
 import math
 
 import numpy as np
@@ -597,6 +598,16 @@ def test_replies_that_do_not_change_along_a_direction_are_told_from_those_that_d
                     moved,
                     share_told,
                 )
+
+
+def test_what_was_found_is_kept_as_it_was_and_equals_itself_alone():
+    run = interact(pair("aligned"), normal(PAIRS, D, seed=9), turns=9)
+    found = [diagnose(run) for _ in range(2)]
+    for one, other in (found, [each.map_u for each in found]):
+        for field in dataclasses.fields(one):
+            with pytest.raises(dataclasses.FrozenInstanceError):
+                setattr(one, field.name, None)
+        assert one == one and one != other and len({one, other, one}) == 2
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """The biased equilibrium: closed forms against the simulated exchange."""
 
+import dataclasses
 import math
-from dataclasses import dataclass
 
 import pytest
 import sympy
@@ -62,7 +62,7 @@ def random_agent(
     return GradientAgent(prompt, eta_lambda / LARGEST, steps)
 
 
-@dataclass
+@dataclasses.dataclass
 class Affine:
     """The agent v -> A v + b."""
 
@@ -606,6 +606,14 @@ def test_lsa_agents_of_the_construction_settle_where_gradient_agents_do():
     )
     assert_relative(layers.w, exact.w, 1e-12)
     assert_relative(layers.u, exact.u, 1e-12)
+
+
+def test_an_equilibrium_is_kept_as_it_was_made_and_equals_itself_alone():
+    pair = [random_agent(torch.Generator().manual_seed(0), 3) for _ in range(2)]
+    one, other = (equilibrium(*pair) for _ in range(2))
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        one.w = other.w
+    assert one == one and one != other and len({one, other, one}) == 2
 
 
 def test_bad_pairs_are_named():

@@ -1,5 +1,6 @@
 """The exchange: which message is whose, and when it has settled."""
 
+import dataclasses
 import math
 import tracemalloc
 
@@ -213,6 +214,19 @@ def test_error_recursion_over_random_pairs(seed, d, step_size):
     torch.testing.assert_close(
         errors[1:], expected, rtol=1e-9, atol=1e-9 * errors.abs().max().item()
     )
+
+
+def test_a_trajectory_is_kept_as_it_was_made_and_equals_itself_alone():
+    one, other = (interact([agent(0)], torch.zeros(3), 2) for _ in range(2))
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        one.messages = other.messages
+    assert one == one and one != other and len({one, other, one}) == 2
+
+
+def test_protocols_that_say_the_same_are_equal_and_stay_as_they_are():
+    assert Protocol(2, noise=0.1) == Protocol(steps=2, noise=0.1) != Protocol(2)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Protocol().noise = 0.1
 
 
 def test_only_the_plain_alternation_and_its_inner_steps_arrive_as_they_were_sent():

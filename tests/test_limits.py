@@ -1,5 +1,6 @@
 """Closed forms of the turn protocols against the simulated exchange."""
 
+import dataclasses
 import math
 
 import pytest
@@ -443,6 +444,14 @@ def test_one_geometry_serves_a_batch_of_targets():
         close(limits.messages, run.messages[:, -2:])
         assert limits.rate.shape == (5,) and limits.errors.shape == (5, 2, 3)
     assert stationary_covariance([many, one], 1.0).shape == (2, 3, 3)
+
+
+def test_a_limit_is_kept_as_it_was_made_and_equals_itself_alone():
+    agents = [draw(torch.Generator().manual_seed(0), 2)]
+    one, other = (ring_equilibrium(agents) for _ in range(2))
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        one.rate = other.rate
+    assert one == one and one != other and len({one, other, one}) == 2
 
 
 def test_bad_numbers_are_named():

@@ -1,5 +1,6 @@
 """Prompts: the geometry, the angle and the spectrum are the ones asked for."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -240,6 +241,13 @@ def test_gram_holds_the_second_moments_of_inputs_and_labels():
     upper, lower = [s.expand(4, 3, 3), s @ t], [(s @ t).mT, t.mT @ s @ t]
     expected = torch.cat([torch.cat(upper, -1), torch.cat(lower, -1)], -2)
     torch.testing.assert_close(prompt.gram, expected, rtol=1e-12, atol=1e-14)
+
+
+def test_a_prompt_is_kept_as_it_was_made_and_equals_itself_alone():
+    one, other = (Prompt(normal(5, 3), normal(3, seed=1)) for _ in range(2))
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        one.target = other.target
+    assert one == one and one != other and len({one, other, one}) == 2
 
 
 def test_a_batch_may_be_empty():

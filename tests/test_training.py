@@ -3,7 +3,7 @@ configuration.
 """
 
 import math
-from dataclasses import replace
+from dataclasses import FrozenInstanceError, replace
 
 import numpy as np
 import pytest
@@ -256,6 +256,13 @@ def test_a_configuration_of_numpy_numbers_is_kept_as_one_of_pythons(tmp_path):
     assert TrainedLSA.load(tmp_path / "layer").config == replace(
         SMALL, step_size=0.5, steps=10
     )
+
+
+def test_a_configuration_and_a_trained_layer_stay_as_they_are(finished):
+    with pytest.raises(FrozenInstanceError):
+        finished.config.steps = 10
+    with pytest.raises(FrozenInstanceError):
+        finished.model = None
 
 
 def test_a_file_that_holds_no_layer_is_named(tmp_path):
