@@ -66,7 +66,7 @@ def changes(mutation):
             ast.dump(Meaning().visit(ast.parse(x)))
             for x in (code, mutate_code(code, operator, mutation.occurrence))
         )
-    except SyntaxError:
+    except (SyntaxError, AttributeError):  # the latter at `except safetensors.X`
         return False
     return before != after
 
