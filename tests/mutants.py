@@ -36,13 +36,11 @@ TESTS = {name: [name] for name in [*OWN.split(), "helper", "diagnosis", "losses"
     "_checks": ["prompts", "agents", "interaction", "angle", "training"],
     "_doubling": ["interaction"],
 }
+ARITHMETIC, ORDER = "Add|Sub|Mul|Div|FloorDiv|Mod|Pow|BitOr|BitAnd", "(Not)?Eq|[LG]tE?"
 KINDS = re.compile(
-    r"core/(ReplaceBinaryOperator_({0})_({0})|ReplaceComparisonOperator_({1})_({1})|"
-    r"ReplaceComparisonOperator_Is(Not)?_Is(Not)?|ReplaceUnaryOperator_.*|AddNot|"
-    r"Replace(True|False|And|Or|Break|Continue)With.*|ExceptionReplacer|"
-    r"NumberReplacer)".format(
-        "Add|Sub|Mul|Div|FloorDiv|Mod|Pow|BitOr|BitAnd", "Eq|NotEq|Lt|LtE|Gt|GtE"
-    )
+    rf"core/(ReplaceBinaryOperator_({ARITHMETIC})_({ARITHMETIC})|NumberReplacer|"
+    rf"ReplaceComparisonOperator_(({ORDER})_({ORDER})|Is(Not)?_Is(Not)?)|AddNot|"
+    r"Replace(UnaryOperator_|True|False|And|Or|Break|Continue).*|ExceptionReplacer)"
 )
 
 
@@ -57,27 +55,22 @@ class Meaning(ast.NodeTransformer):
         return super().generic_visit(node)
 
 
-def changes(mutation):
-    """Whether a mutant compiles and differs by more than an annotation."""
-    code = mutation.module_path.read_text()
-    operator = get_operator(mutation.operator_name)()
+def changes(it):
+    """Whether a mutant can be made, compiles and differs by more than an annotation."""
+    code, operator = it.module_path.read_text(), get_operator(it.operator_name)()
     try:
-        before, after = (
-            ast.dump(Meaning().visit(ast.parse(x)))
-            for x in (code, mutate_code(code, operator, mutation.occurrence))
-        )
+        texts = code, mutate_code(code, operator, it.occurrence)
+        return len({ast.dump(Meaning().visit(ast.parse(x))) for x in texts}) == 2
     except (SyntaxError, AttributeError):  # the latter at `except safetensors.X`
         return False
-    return before != after
 
 
 def sample(mutants, size, seed):
     """Ids and mutations of `size` places, each place as likely as any other."""
-    places, draw = {}, random.Random(seed)
+    places, draw, found = {}, random.Random(seed), []
     for job, it in mutants:
         key = str(it.module_path), *it.start_pos, it.operator_name, it.occurrence
         places.setdefault(key[:3], {})[key] = job, it
-    found = []
     for place in draw.sample(sorted(places), len(places)):
         job, it = places[place][draw.choice(sorted(places[place]))]
         if len(found) < size and changes(it):
@@ -126,7 +119,7 @@ def main():
     parser.add_argument("--mutants", type=int, default=80)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--modules", nargs="+", choices=TESTS, default=[*TESTS])
-    options = parser.parse_args()
+    asked = parser.parse_args()
     listed = tomllib.loads((ROOT / "tests" / "mutants.toml").read_text())["equivalent"]
     listed = {(x["module"], x["before"], x["after"]) for x in listed}
     killed, equivalent, survived = 0, 0, []
@@ -135,13 +128,11 @@ def main():
             init([Path(f"src/agent_dynamics/{name}.py") for name in TESTS], work, {})
         mutants = [(x.job_id, x.mutations[0]) for x in work.work_items]
         mutants = [
-            (job, it)
-            for job, it in mutants
-            if it.module_path.stem in options.modules
-            and KINDS.fullmatch(it.operator_name)
+            (job, it) for job, it in mutants if KINDS.fullmatch(it.operator_name)
         ]
+        mutants = [x for x in mutants if x[1].module_path.stem in asked.modules]
         results = dict(work.results)
-        for job, it in tqdm(sample(mutants, options.mutants, options.seed)):
+        for job, it in tqdm(sample(mutants, asked.mutants, asked.seed), unit="mutant"):
             name = it.module_path.stem
             if job not in results:
                 results[job] = mutate_and_test([it], *test_command(name))
@@ -157,10 +148,8 @@ def main():
                 survived.append(diff)
     print(*survived, sep="\n\n")
     share = killed / max(killed + len(survived), 1)
-    print(
-        f"\nSeed {options.seed}: {killed} killed, {len(survived)} survived, "
-        f"{equivalent} equivalent; {share:.1%} of those that change something killed"
-    )
+    print(f"\nSeed {asked.seed}: {killed} killed, {len(survived)} survived, ", end="")
+    print(f"{equivalent} equivalent; {share:.1%} of those that change something killed")
     sys.exit(bool(survived))
 
 
