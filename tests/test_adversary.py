@@ -274,6 +274,11 @@ def test_a_reply_is_silent_by_less_than_a_share_of_the_query_or_of_one(size):
     moved = 1e-12 * max(size, 1) * torch.tensor([[20.0], [5.0]]).double() * way
     q = query_attack_direction(lambda query: query + moved, target)
     torch.testing.assert_close(q, way.expand(2, 4), rtol=0, atol=1e-3)
+    # Each is measured against its own query.
+    sizes = torch.tensor([[1e6], [1.0]], dtype=torch.float64)
+    query_attack_direction(
+        lambda query: query + 5e-12 * sizes * way, sizes * target / size
+    )
     moved[1] /= 20  # one of the two
     with pytest.raises(ValueError, match="victim was unmoved by the target"):
         query_attack_direction(lambda query: query + moved, target)

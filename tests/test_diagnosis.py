@@ -619,6 +619,7 @@ def test_what_was_found_is_kept_as_it_was_and_equals_itself_alone():
             None,
             "trajectory was of 3 agents; it must be of two agents",
         ),
+        (torch.zeros(5, 2), 1, None, "trajectory was of 1 agents; .* of two agents"),
         (torch.full((5, 2), math.inf), 2, None, "trajectory.messages was not finite"),
         (torch.zeros(5, 2), 2, -0.1, "noise was -0.1; it must be at least 0"),
         (torch.zeros(5, 2), 2, math.nan, "noise was nan; it must be a finite number"),

@@ -244,6 +244,18 @@ def test_the_shared_kernel_is_that_of_the_singular_values_which_clear_pairs_do_n
     assert zero.any(-1).sum() <= seen[0] < len(smallest)
 
 
+@pytest.mark.parametrize("batch", [(), (1,), (1000,), (2, 1)])
+@pytest.mark.parametrize(("moved", "nullity"), [(4e-15, 1), (1e-13, 0)])
+def test_what_counts_as_rounding_does_not_depend_on_the_size_of_the_batch(
+    batch, moved, nullity
+):
+    moves = torch.tensor([1e-3, 1e-3, 1e-3, moved], dtype=torch.float64)
+    A = torch.eye(4, dtype=torch.float64) - torch.diag(moves).expand(*batch, 4, 4)
+    still = torch.zeros(4, dtype=torch.float64)
+    kernel = equilibrium(*[Affine(A, still.expand(*batch, 4), still)] * 2).shared_kernel
+    assert kernel.shape == batch and (kernel == nullity).all()
+
+
 def test_pairs_of_one_batch_with_and_without_a_shared_kernel_are_what_they_are_alone():
     random = torch.Generator().manual_seed(1)
     turned = torch.linalg.qr(normal(random, 5, 5)).Q

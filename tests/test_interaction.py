@@ -333,6 +333,10 @@ def test_agents_redrawn_each_turn_act_in_their_turn():
             r"each agent",
         ),
         (
+            lambda: interact([agent(0)] * 3, torch.zeros(3), 1, Protocol((1, 2))),
+            r"steps was \(1, 2\) for 3 agents; it must be one number",
+        ),
+        (
             lambda: interact([agent(0)], torch.zeros(3), 1, Protocol(noise=1.0)),
             "generator was None",
         ),

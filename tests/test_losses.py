@@ -168,6 +168,21 @@ def test_minimiser_of_a_huber_loss_that_is_almost_an_absolute_value(seed):
     assert objective.gradient(objective.minimiser).norm() < 1e-14
 
 
+@pytest.mark.parametrize("kind", [LogisticLoss, LogCoshLoss])
+@pytest.mark.parametrize("narrow", [1e-3, 1e-2, 0.1, 1.0])
+def test_nearly_collinear_examples_take_the_minimiser_few_more_steps(
+    monkeypatch, kind, narrow
+):
+    monkeypatch.setattr(losses, "NEWTON_STEPS", 20)
+    for seed in range(5):
+        inputs = normal(20, 3, seed=seed)
+        inputs[:, 2] = inputs[:, 1] + narrow * inputs[:, 2]
+        noise = normal(20, seed=seed + 9)
+        labels = scores(inputs, normal(3, seed=seed + 50)) + noise
+        objective = kind(inputs, labels.sigmoid() if kind is LogisticLoss else labels)
+        assert objective.gradient(objective.minimiser).norm() < 1e-13
+
+
 def test_a_minimiser_that_is_not_reached_is_an_error(monkeypatch):
     monkeypatch.setattr(losses, "NEWTON_STEPS", 2)
     with pytest.raises(RuntimeError, match="no minimiser after 2 Newton steps"):

@@ -200,6 +200,11 @@ def test_shapes_that_do_not_fit_are_named():
         LSAAgent(layer, prompt)
     with pytest.raises(
         ValueError,
+        match="prompt was of dimension 3; it must be of the layer's dimension 4",
+    ):
+        LSAAgent(LinearSelfAttention(4), prompt)
+    with pytest.raises(
+        ValueError,
         match=r"messages was of shape \(1, 2\); it must be of shape \(..., 3\)",
     ):
         tokens(prompt, torch.ones(1, 2))

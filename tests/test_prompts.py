@@ -92,7 +92,7 @@ def test_a_covariance_may_be_asymmetric_or_indefinite_by_rounding_alone(size, dt
 
     def fits(off, *, batch=False):
         s = size * (one + off)
-        s = torch.stack([1e3 * size * one, s]) if batch else s
+        s = torch.stack([1e3 * size * one, s])[:, None] if batch else s
         return turned_covariance(s, 0.0).shape == s.shape
 
     corner, first = torch.zeros(2, d, d, dtype=dtype)
