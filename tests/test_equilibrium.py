@@ -736,6 +736,35 @@ def test_a_drift_in_the_shared_kernel_is_judged_by_the_size_of_the_offset(size):
                 equilibrium(*pair)
 
 
+def test_a_leak_from_the_shared_kernel_is_left_alone_up_to_a_millionth():
+    half = torch.diag(torch.tensor([1.0, 0.5], dtype=torch.float64))
+    still = torch.zeros(2, dtype=torch.float64)
+    quiet = Affine(half, still, still)
+    for leak, fits in ((5e-7, True), (-5e-7, True), (2e-6, False), (-2e-6, False)):
+        moved = half.clone()
+        moved[0, 1] = leak
+        feeding = Affine(moved, still, still)
+        for pair in ((feeding, quiet), (quiet, feeding)):
+            if fits:
+                assert equilibrium(*pair).shared_kernel == 1
+            else:
+                with pytest.raises(
+                    ValueError, match="feeds its shared kernel by 2e-06"
+                ):
+                    equilibrium(*pair)
+
+
+def test_a_pair_that_only_turns_a_message_round_does_not_converge():
+    still = torch.zeros(1, dtype=torch.float64)
+    turning, echo = (
+        Affine(torch.full((1, 1), sign, dtype=torch.float64), still, still)
+        for sign in (-1.0, 1.0)
+    )
+    for pair in ((turning, echo), (echo, turning)):
+        with pytest.raises(ValueError, match="a pair with spectral radius 1; it must"):
+            equilibrium(*pair)
+
+
 def test_affine_maps_that_move_the_shared_kernel_are_refused():
     half = torch.diag(torch.tensor([1.0, 0.5], dtype=torch.float64))
     still = torch.zeros(2, dtype=torch.float64)

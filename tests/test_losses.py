@@ -337,6 +337,7 @@ def test_one_set_of_examples_serves_a_batch_of_labels_and_each_has_its_minimiser
     inputs, labels = normal(9, 2, seed=0), normal(4, 9, seed=1)
     together = LogCoshLoss(inputs, labels).minimiser
     assert together.shape == (4, 2)
+    assert torch.equal(LogCoshLoss(inputs, 0 * labels).minimiser, 0 * together)
     for found, own in zip(together, labels, strict=True):
         torch.testing.assert_close(
             found, LogCoshLoss(inputs, own).minimiser, rtol=0, atol=1e-12
