@@ -10,6 +10,9 @@ BUDGET ?= 3000000
 WORKERS ?= 4
 PRICES ?=
 ONLY ?=
+MUTANTS ?= 80
+SEED ?= 1
+MODULES ?=
 # The first Python that the book supports, or the one that you name.
 PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11 python3.14 python; do \
    $$python -c 'import sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))' 2>/dev/null && { command -v $$python; break; }; done)
@@ -90,6 +93,10 @@ format: $(READY) ## bring all of it into that form
 
 test: $(READY) ## run the tests of the package and of the sources
 	.venv/bin/python -m pytest
+
+mutants: $(READY) ## count the small errors in the science that its tests notice, minutes (MUTANTS=80, SEED=1)
+	@.venv/bin/python -c 'import cosmic_ray' 2>/dev/null || .venv/bin/pip install --quiet --disable-pip-version-check --no-build-isolation --constraint requirements.lock --editable '.[mutants]'
+	@.venv/bin/python tests/mutants.py --mutants $(MUTANTS) --seed $(SEED) $(if $(MODULES),--modules $(MODULES))
 
 test-site: book ## run the browser tests on the built site (needs Chromium)
 	BOOK_SITE=$(SITE) .venv/bin/python -m pytest -m site
@@ -210,4 +217,4 @@ $(PDF): $(NOTEBOOKS) $(COPIED) _config.yml _toc.yml CITATION.cff $(shell find te
 	@! grep -E '^LaTeX Warning: .*(undefined|multiply)|^Missing character' $(PRINT)/book.log
 	@mv $(PRINT)/book.pdf $@
 
-.PHONY: always help book chapter lint format test test-site serve llm lab lock picture clean course test-course pdf latex test-pdf executed bench
+.PHONY: always help book chapter lint format test mutants test-site serve llm lab lock picture clean course test-course pdf latex test-pdf executed bench

@@ -2,6 +2,7 @@
 degrades.
 """
 
+import dataclasses
 import math
 
 import pytest
@@ -9,7 +10,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent_dynamics.adversary import attack_prompt, one_sided, query_attack_direction
+from agent_dynamics.adversary import (
+    OneSided,
+    attack_prompt,
+    one_sided,
+    query_attack_direction,
+)
 from agent_dynamics.agents import GradientAgent
 from agent_dynamics.equilibrium import equilibrium
 from agent_dynamics.interaction import interact
@@ -261,6 +267,38 @@ def test_attack_prompt_has_the_eigenvalues_asked_for():
     )
 
 
+@pytest.mark.parametrize("size", [1e-3, 1.0, 1e6])
+def test_a_reply_is_silent_by_less_than_a_share_of_the_query_or_of_one(size):
+    target = size * torch.nn.functional.normalize(normal(2, 4, seed=0), dim=-1)
+    way = torch.nn.functional.normalize(normal(4, seed=1), dim=0)
+    moved = 1e-12 * max(size, 1) * torch.tensor([[20.0], [5.0]]).double() * way
+    q = query_attack_direction(lambda query: query + moved, target)
+    torch.testing.assert_close(q, way.expand(2, 4), rtol=0, atol=1e-3)
+    # Each is measured against its own query.
+    sizes = torch.tensor([[1e6], [1.0]], dtype=torch.float64)
+    query_attack_direction(
+        lambda query: query + 5e-12 * sizes * way, sizes * target / size
+    )
+    moved[1] /= 20  # one of the two
+    with pytest.raises(ValueError, match="victim was unmoved by the target"):
+        query_attack_direction(lambda query: query + moved, target)
+
+
+def test_what_agents_miss_is_kept_as_it_was_made_and_equals_itself_alone():
+    one, other = (OneSided(normal(3, seed=0), normal(3, seed=1)) for _ in range(2))
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        one.miss_w = other.miss_w
+    assert one == one and one != other and len({one, other, one}) == 2
+
+
+def test_who_misses_by_no_more_than_the_tolerance_wins():
+    misses = torch.tensor([0.0, 1e-12, 1.01e-12, 0.5], dtype=torch.float64)
+    names = [OneSided(misses, other.expand(4)).winner().tolist() for other in misses]
+    assert names[:2] == [["both", "both", "u", "u"]] * 2
+    assert names[2:] == [["w", "w", "neither", "neither"]] * 2
+    assert OneSided(misses, misses).winner(0.5).tolist() == ["both"] * 4
+
+
 ONE = torch.ones(2, dtype=torch.float64)
 
 
@@ -292,6 +330,29 @@ def test_a_blind_victims_rounding_is_no_reply_in_single_precision_either():
             "direction was zero or a number; it must be a vector other than zero",
         ),
         (lambda: attack(direction=math.nan * ONE), "direction was not finite"),
+        (lambda: attack(direction=3.0), "direction was zero or a number"),
+        (
+            lambda: attack(direction=torch.stack([ONE, 0 * ONE])),
+            "direction was zero or a number",
+        ),
+        (
+            lambda: one_sided(
+                GradientAgent(Prompt(torch.eye(2).double(), ONE), ETA),
+                GradientAgent(Prompt(torch.eye(3).double(), torch.ones(3)), ETA),
+            ),
+            r"agent_u's target was of shape \(3,\); it must be of shape \(..., 2\)",
+        ),
+        (
+            lambda: one_sided(
+                *(
+                    GradientAgent(
+                        Prompt(torch.eye(2).double(), normal(n, 2, seed=n)), ETA
+                    )
+                    for n in (2, 3)
+                )
+            ),
+            r"agent_w and agent_u was of leading shapes \(2,\), \(3,\)",
+        ),
         (lambda: attack(step_size=0.0), "step_size was 0; it must be greater than 0"),
         (lambda: attack(elsewhere=0.0), "elsewhere was 0; it must be greater than 0"),
         (

@@ -114,3 +114,36 @@ def test_a_repeated_agent_takes_its_steps_and_says_their_affine_map(prompt):
         ValueError, match="steps was 0; it must be an integer of at least 1"
     ):
         Repeated(whole, 0)
+
+
+@pytest.mark.parametrize("part", [slice(0, 2), slice(1, 4), slice(3, None)])
+@pytest.mark.parametrize(
+    ("inputs", "target", "step_size"),
+    [
+        ((4,), (4,), (4,)),
+        ((4,), (), ()),
+        ((), (4,), ()),
+        ((4, 1), (2,), ()),
+        ((2,), (4, 1), (4, 2)),
+        ((1, 2), (4, 2), (2,)),
+    ],
+)
+def test_a_part_of_a_batch_of_agents_replies_as_it_did_in_the_whole(
+    inputs, target, step_size, part
+):
+    steps = 0.2 * normal(*step_size, 1, seed=3).sigmoid()[..., 0]
+    whole = GradientAgent(
+        Prompt(normal(*inputs, 7, 3, seed=0), normal(*target, 3, seed=1)),
+        steps,
+        steps=2,
+    )
+    some = whole[part]
+    batch = torch.broadcast_shapes(inputs, target, step_size)
+    message = normal(*batch, 3, seed=2)
+    torch.testing.assert_close(
+        some(message[part]), whole(message)[part], rtol=1e-13, atol=1e-14
+    )
+    assert some.prompt.inputs.shape == (*message[part].shape[:-1], 7, 3)
+    assert some.target.shape == message[part].shape
+    assert some.step_size.shape == message[part].shape[:-1]
+    assert torch.equal(some.target, whole.target.expand(*batch, 3)[part])

@@ -217,6 +217,81 @@ def test_isotropic_geometry_is_monotone_for_every_orientation():
     assert (plateau.diff(dim=-1) > 0).all()
 
 
+@pytest.mark.parametrize("which", ["first", "second", "angle"])
+def test_directions_may_be_off_by_their_rounding_and_no_more(which):
+    d = 20
+    agents, (first, second) = (isotropic(d, 0.3), isotropic(d, 0.8)), torch.eye(d)[:2]
+    first, second = first.double(), second.double()
+    for share, fits in ((50, True), (200, False)):
+        off = share * d * torch.finfo(torch.float64).eps
+        given = {
+            "first": ((1 + off / 2) * first, second),
+            "second": (first, (1 + off / 2) * second),
+            "angle": (first, second - off * first),
+        }[which]
+        if fits:
+            plateau, _ = plateau_vs_angle(*agents, *given, torch.ones(1))
+            exact, _ = plateau_vs_angle(*agents, first, second, torch.ones(1))
+            torch.testing.assert_close(plateau, exact, rtol=1e-11, atol=0)
+        else:
+            with pytest.raises(
+                ValueError, match="first and second was off by 8.8.e-13"
+            ):
+                plateau_vs_angle(*agents, *given, torch.ones(1))
+
+
+@pytest.mark.parametrize("size", [1e-8, 1.0, 1e8])
+def test_what_counts_as_singular_or_isotropic_is_relative_to_the_largest_eigenvalue(
+    size,
+):
+    d = 10
+    rounding = d * torch.finfo(torch.float64).eps
+
+    def G(lowest):
+        return size * torch.diag(torch.linspace(lowest, 1, d, dtype=torch.float64))
+
+    for lowest in (200 * rounding, 0.5, 1 - 200 * rounding):
+        first, second = worst_orientation(G(lowest))
+        phi = math.atan(math.sqrt(lowest))
+        for direction, low, high in (
+            (first, math.sin(3 * phi), math.cos(3 * phi)),
+            (second, math.cos(3 * phi), math.sin(3 * phi)),
+        ):
+            ends = direction[[0, -1]].abs().tolist()
+            assert ends == pytest.approx([abs(low), abs(high)], rel=0, abs=1e-9)
+            assert direction.norm().item() == pytest.approx(1, rel=1e-12)
+    for lowest, message in (
+        (0.0, "G was singular"),
+        (50 * rounding, "G was singular"),
+        (1 - 50 * rounding, "G was proportional to the identity"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            worst_orientation(G(lowest))
+    with pytest.raises(ValueError, match="G was singular, with the eigenvalue 0"):
+        worst_orientation(0 * G(0.5))
+    with pytest.raises(ValueError, match="G was singular"):
+        worst_orientation(torch.stack([G(0.5), G(0.0)]))
+
+
+def test_plateaus_leave_out_what_both_agents_are_blind_to():
+    agents = [
+        GradientAgent(
+            Prompt(math.sqrt(2) * torch.eye(3)[:2].double(), torch.zeros(3)), eta
+        )
+        for eta in (0.3, 0.8)
+    ]
+    G = plateau_matrix(*agents)
+    factor = (0.7 * 0.8 / (1 - 0.7 * 0.2)) ** 2
+    expected = factor * torch.diag(torch.tensor([1.0, 1, 0], dtype=torch.float64))
+    torch.testing.assert_close(G, expected, rtol=1e-12, atol=1e-14)
+    # Orthogonal targets, one of them unseen: the gap keeps its seen part, of norm 1.
+    angles = torch.tensor([math.pi / 2, math.pi], dtype=torch.float64)
+    plateau, _ = plateau_vs_angle(*agents, *torch.eye(3).double()[[0, 2]], angles)
+    torch.testing.assert_close(
+        plateau, torch.tensor([factor, 4 * factor]).double(), rtol=1e-6, atol=0
+    )
+
+
 E1, E2 = torch.eye(2, dtype=torch.float64)
 
 

@@ -2,6 +2,7 @@
 them, and what they hide.
 """
 
+import dataclasses
 import math
 
 import numpy as np
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent_dynamics.agents import GradientAgent
-from agent_dynamics.diagnosis import LABELS, diagnose
+from agent_dynamics.diagnosis import LABELS, _Fit, diagnose
 from agent_dynamics.equilibrium import equilibrium
 from agent_dynamics.interaction import Trajectory, interact
 from agent_dynamics.prompts import (
@@ -368,6 +369,247 @@ def test_targets_of_the_trajectory_are_not_read_and_batches_are_diagnosed_one_by
     )
 
 
+def noisy(label: str, noise: float, turns: int, where: str = "in the loop"):
+    """Messages of PAIRS pairs of that signature, with noise."""
+    agents, start = pair(label), normal(PAIRS, D, seed=9)
+    if where == "observed":
+        return observed(interact(agents, start, turns), noise, seed=10)
+    channels = [NoisyChannel(a, noise, seed) for seed, a in enumerate(agents)]
+    return interact(channels, start, turns)
+
+
+@pytest.mark.parametrize("turns", [D + 2, D + 3, D + 4, 12, 30])
+def test_the_estimated_noise_has_the_mean_square_of_the_noise_between_the_agents(turns):
+    estimate = diagnose(noisy("misaligned", 1e-3, turns)).noise
+    # So many squares are left over by the fits of two maps and their offsets.
+    squares = PAIRS * 2 * D * (turns - D - 1)
+    ratio = (estimate / 1e-3).square().mean().item()
+    assert abs(ratio - 1) < 4 * math.sqrt(2 / squares)
+
+
+def test_with_fewer_turns_than_a_fit_leaves_over_all_that_varies_may_be_noise():
+    for size in (1e-3, 1.0, 1e3):
+        messages = (
+            size
+            * interact(
+                pair("misaligned"), normal(PAIRS, D, seed=9), turns=D + 2
+            ).messages
+        )
+        targets = (torch.zeros(D),) * 2
+        varies = diagnose(Trajectory(messages[:, :-2], targets)).noise
+        expected = torch.tensor([m.flatten().std() for m in messages[:, :-2]])
+        torch.testing.assert_close(varies, expected, rtol=1e-6, atol=0)
+        enough = diagnose(Trajectory(messages, targets)).noise
+        assert (enough < 1e-12 * size).all()
+
+
+@pytest.mark.parametrize(
+    ("dtype", "share"), [(torch.float64, 1e-14), (torch.float32, 5e-6)]
+)
+def test_even_exact_messages_carry_the_rounding_of_the_largest(dtype, share):
+    messages = interact(pair("misaligned"), normal(PAIRS, D, seed=9), 60).messages
+    for size in (1e-3, 1.0, 1e3):
+        exact = Trajectory((size * messages).to(dtype), (torch.zeros(D),) * 2)
+        largest = size * messages.abs().amax((-2, -1))
+        for noise in (0.0, 0.1 * size):
+            found = (diagnose(exact, noise).noise - noise) / largest
+            assert (found > 0.8 * share - 1e-15).all()
+            assert (found < 1.25 * share + 1e-15).all()
+        estimate = diagnose(exact).noise / largest
+        assert ((estimate > 0.8 * share) & (estimate < 1.5 * share)).all()
+
+
+# Of pairs that are diagnosed through known noise, the least and the largest share told.
+POWER = [
+    ("aligned", 3e-2, 0.6, 0.95),
+    ("aligned", 1e-1, 0, 0),
+    ("misaligned", 3e-3, 0.75, 1),
+    ("misaligned", 1e-2, 0.25, 0.65),
+    ("misaligned", 1e-1, 0, 0),
+    ("one-sided w", 1e-3, 0.9, 1),
+    ("one-sided w", 3e-3, 0.35, 0.75),
+    ("one-sided w", 1e-2, 0, 0),
+    ("one-sided u", 1e-3, 0.9, 1),
+    ("one-sided u", 3e-3, 0.2, 0.55),
+    ("one-sided u", 1e-2, 0, 0),
+    ("oscillating", 1e-3, 0.85, 1),
+    ("oscillating", 3e-3, 0.2, 0.55),
+    ("oscillating", 1e-2, 0, 0),
+    ("unstable", 1e-1, 0.9, 1),
+]
+
+
+@pytest.mark.parametrize("where", ["observed", "in the loop"])
+@pytest.mark.parametrize(("label", "noise", "least", "most"), POWER)
+def test_labels_give_way_to_undetermined_as_noise_grows_and_not_to_others(
+    label, noise, least, most, where
+):
+    found = diagnose(noisy(label, noise, 100, where), noise).label
+    assert least <= (found == label).mean() <= most
+    assert np.isin(found, [label, "undetermined"]).all()
+
+
+@pytest.mark.parametrize("size", [1e-3, 1.0, 1e3])
+def test_a_pair_at_rest_is_aligned_where_its_messages_meet_within_a_twentieth(size):
+    w, u = target_pair(
+        D, 1.0, size, generator=torch.Generator().manual_seed(0), shape=(PAIRS,)
+    )
+    for noise, label in ((0.018, "aligned"), (0.03, "undetermined")):
+        for target in (w, 0 * w):  # at the target, and on the way to another
+            agents = [agent(geometry(seed), target) for seed in (1, 2)]
+            run = observed(interact(agents, w, turns=100), size * noise, seed=10)
+            found = diagnose(run, size * noise).label
+            assert np.isin(found, [label, "undetermined"]).all()
+            assert (found == label).mean() > 0.5
+            assert target is not w or (found == label).all()
+    # Where nothing moves, of targets that differ nothing is seen.
+    agents = [agent(geometry(seed), t) for seed, t in ((1, w), (2, u))]
+    rest = interact(agents, equilibrium(*agents).u, turns=100)
+    found = diagnose(observed(rest, 1e-3 * size, seed=10), 1e-3 * size)
+    assert (found.label == "undetermined").all()
+
+
+def test_a_pair_at_the_fixed_point_of_unstable_maps_is_not_called_unstable():
+    w, _ = target_pair(
+        D, 1.0, generator=torch.Generator().manual_seed(0), shape=(PAIRS,)
+    )
+    agents = [agent(geometry(1, 2.3), w), agent(geometry(2, 0.2), w)]
+    rest = Trajectory(w.unsqueeze(1).expand(PAIRS, 201, D), (w, w))
+    assert (diagnose(observed(rest, 1e-2, seed=10), 1e-2).label == "aligned").all()
+    away = interact(agents, w + 1e-2, turns=60)
+    assert (diagnose(away, 1e-6).label == "unstable").all()
+
+
+@pytest.mark.parametrize("share", [3e-8, 3e-7, 1e-3])
+def test_an_agent_that_moves_a_message_by_a_ten_millionth_is_not_blind(share):
+    w, u = normal(PAIRS, D, seed=0), normal(PAIRS, D, seed=1)
+    q = torch.nn.functional.normalize(normal(PAIRS, D, seed=2), dim=-1)
+    agents = [
+        agent(geometry(1), w),
+        agent(with_eigenvalue(geometry(2), q, share / ETA), u),
+    ]
+    found = diagnose(interact(agents, normal(PAIRS, D, seed=9), turns=200))
+    seen = u if share > 1e-7 else u - (u * q).sum(-1, keepdim=True) * q
+    torch.testing.assert_close(found.map_w.target, w, rtol=0, atol=1e-5)
+    torch.testing.assert_close(
+        found.map_u.target, seen, rtol=0, atol=1e-5 if share > 1e-7 else 1e-4
+    )
+
+
+def replies(size, *, sent=0.0, received=0.0, turns=60, agents=300):
+    """Fits of stable agents' replies to random messages of that size, with noise on the
+    messages sent or received, and the agents' matrices.
+    """
+    turned = torch.linalg.qr(normal(agents, D, D, seed=0)).Q
+    A = turned * normal(agents, 1, D, seed=1).sigmoid() @ turned.mT
+    messages = size * normal(agents, turns, D, seed=2)
+    answers = messages @ A.mT + received * normal(agents, turns, D, seed=3)
+    return (
+        _Fit(messages + sent * normal(agents, turns, D, seed=4), answers),
+        A,
+    )
+
+
+@pytest.mark.parametrize("turns", [2, 5, 8, 41])
+def test_a_fit_is_least_squares_from_the_means_of_the_last_half(turns):
+    fit, _ = replies(1.0, received=0.5, turns=turns, agents=5)
+    last = math.ceil(turns / 2)
+    assert fit.tail == last
+    sent = normal(5, turns, D, seed=2)
+    assert torch.equal(fit.mean_in, sent[:, turns - last :].mean(1))
+    rest = fit.replies[:, turns - last :]
+    torch.testing.assert_close(
+        rest.mean(1), torch.zeros(5, D).double(), atol=1e-14, rtol=0
+    )
+    torch.testing.assert_close(fit.wander, rest.square().sum((1, 2)).sqrt())
+    fit.keep(torch.zeros(5, dtype=torch.float64))
+    for i in range(5):
+        x, y = (sent[i] - fit.mean_in[i]).numpy(), fit.replies[i].numpy()
+        matrix, _, rank, _ = np.linalg.lstsq(x, y)
+        assert fit.rank[i] == rank == min(turns - 1, D)
+        np.testing.assert_allclose(fit.matrix[i].T, matrix, rtol=0, atol=1e-11)
+        left = np.square(y - x @ matrix).sum()
+        assert fit.unexplained()[i].item() == pytest.approx(left, rel=1e-9, abs=1e-20)
+
+
+@pytest.mark.parametrize("turns", [40, 100])
+@pytest.mark.parametrize("d", [1, 4, 16])
+def test_directions_that_vary_twice_as_much_as_noise_would_are_kept(d, turns):
+    # Noise alone hardly ever has a singular value above sqrt(turns) + sqrt(d).
+    sigma = 0.3
+    noise = _Fit(
+        sigma * normal(200, turns, d, seed=0), normal(200, turns, d, seed=1)
+    ).keep(torch.full((200,), sigma, dtype=torch.float64))
+    assert (noise.rank == 0).all() and (noise.matrix == 0).all()
+    reach = sigma * (math.sqrt(turns) + math.sqrt(d))
+    assert (noise.values[:, 0] < 1.5 * reach).all()
+    frame = torch.zeros(turns, d, dtype=torch.float64)
+    frame[: turns // 2] = torch.linalg.qr(normal(turns // 2, d, seed=2)).Q
+    for factor, rank in ((1.95, 0), (2.05, d)):
+        fit = _Fit(factor * reach * frame, frame)
+        assert fit.keep(torch.tensor(sigma, dtype=torch.float64)).rank == rank
+
+
+@pytest.mark.parametrize("noise", [{"received": 1.0}, {"sent": 1.0}, {}])
+@pytest.mark.parametrize("size", [0.5, 3.0, 5.0, 10.0, 100.0])
+def test_a_fitted_map_is_off_by_no_more_than_is_said_and_by_not_much_less(size, noise):
+    noise = noise or {"received": 1.0, "sent": 1.0}
+    fit, A = replies(size, **noise)
+    fit.keep(torch.ones(len(A), dtype=torch.float64))
+    v = normal(len(A), D, seed=5)
+    off = torch.linalg.vector_norm(
+        ((fit.matrix - A) @ v.unsqueeze(-1)).squeeze(-1), dim=-1
+    )
+    said = fit.error(v)
+    assert (off <= said).double().mean() >= 0.99
+    assert said.median() <= 7 * off.median()
+    # As far as the messages never went, nothing is known of the map.
+    blind = _Fit(torch.ones(1, 9, D).double(), normal(1, 9, D, seed=6)).keep(
+        torch.ones(1, dtype=torch.float64)
+    )
+    torch.testing.assert_close(blind.error(v[:1]), v[:1].norm(dim=-1))
+
+
+def test_replies_that_do_not_change_along_a_direction_are_told_from_those_that_do():
+    turns, sigma, n = 100, 0.1, 200
+    q = torch.nn.functional.normalize(normal(n, D, seed=0), dim=-1)
+    frame = torch.linalg.qr(normal(turns, D + 1, seed=1)).Q
+    for slip in (0.0, 0.05):
+        # Directions that are off by `slip` may carry as much of the other replies.
+        for value, moved, changes, stays in (
+            (300.0, 0.0, False, slip == 0),
+            (150.0, 0.0, False, False),
+            (300.0, 6.0, False, slip == 0),
+            (300.0, 16.0, slip == 0, False),
+            (300.0, 40.0, True, False),
+        ):
+            sent = value * sigma * frame[:, :D].expand(n, turns, D)
+            share = moved / value
+            A = 0.5 * (torch.eye(D).double() - q.unsqueeze(-1) * q.unsqueeze(-2))
+            A = A + share * q.unsqueeze(-1) * q.unsqueeze(-2)
+            fit = _Fit(sent, sent @ A.mT + sigma * normal(n, turns, D, seed=2))
+            fit.keep(torch.full((n,), sigma, dtype=torch.float64))
+            found = fit.along(q, torch.full((n,), slip, dtype=torch.float64))
+            for told, expected in zip(found, (changes, stays), strict=True):
+                share_told = told.double().mean().item()
+                assert share_told >= 0.98 if expected else share_told <= 0.02, (
+                    slip,
+                    value,
+                    moved,
+                    share_told,
+                )
+
+
+def test_what_was_found_is_kept_as_it_was_and_equals_itself_alone():
+    run = interact(pair("aligned"), normal(PAIRS, D, seed=9), turns=9)
+    found = [diagnose(run) for _ in range(2)]
+    for one, other in (found, [each.map_u for each in found]):
+        for field in dataclasses.fields(one):
+            with pytest.raises(dataclasses.FrozenInstanceError):
+                setattr(one, field.name, None)
+        assert one == one and one != other and len({one, other, one}) == 2
+
+
 @pytest.mark.parametrize(
     ("messages", "agents", "noise", "message"),
     [
@@ -377,6 +619,7 @@ def test_targets_of_the_trajectory_are_not_read_and_batches_are_diagnosed_one_by
             None,
             "trajectory was of 3 agents; it must be of two agents",
         ),
+        (torch.zeros(5, 2), 1, None, "trajectory was of 1 agents; .* of two agents"),
         (torch.full((5, 2), math.inf), 2, None, "trajectory.messages was not finite"),
         (torch.zeros(5, 2), 2, -0.1, "noise was -0.1; it must be at least 0"),
         (torch.zeros(5, 2), 2, math.nan, "noise was nan; it must be a finite number"),

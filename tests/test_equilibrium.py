@@ -1,7 +1,7 @@
 """The biased equilibrium: closed forms against the simulated exchange."""
 
+import dataclasses
 import math
-from dataclasses import dataclass
 
 import pytest
 import sympy
@@ -62,7 +62,7 @@ def random_agent(
     return GradientAgent(prompt, eta_lambda / LARGEST, steps)
 
 
-@dataclass
+@dataclasses.dataclass
 class Affine:
     """The agent v -> A v + b."""
 
@@ -242,6 +242,18 @@ def test_the_shared_kernel_is_that_of_the_singular_values_which_clear_pairs_do_n
     )
     assert equilibrium(*agents).shared_kernel.tolist() == zero.sum(-1).tolist()
     assert zero.any(-1).sum() <= seen[0] < len(smallest)
+
+
+@pytest.mark.parametrize("batch", [(), (1,), (1000,), (2, 1)])
+@pytest.mark.parametrize(("moved", "nullity"), [(4e-15, 1), (1e-13, 0)])
+def test_what_counts_as_rounding_does_not_depend_on_the_size_of_the_batch(
+    batch, moved, nullity
+):
+    moves = torch.tensor([1e-3, 1e-3, 1e-3, moved], dtype=torch.float64)
+    A = torch.eye(4, dtype=torch.float64) - torch.diag(moves).expand(*batch, 4, 4)
+    still = torch.zeros(4, dtype=torch.float64)
+    kernel = equilibrium(*[Affine(A, still.expand(*batch, 4), still)] * 2).shared_kernel
+    assert kernel.shape == batch and (kernel == nullity).all()
 
 
 def test_pairs_of_one_batch_with_and_without_a_shared_kernel_are_what_they_are_alone():
@@ -608,6 +620,14 @@ def test_lsa_agents_of_the_construction_settle_where_gradient_agents_do():
     assert_relative(layers.u, exact.u, 1e-12)
 
 
+def test_an_equilibrium_is_kept_as_it_was_made_and_equals_itself_alone():
+    pair = [random_agent(torch.Generator().manual_seed(0), 3) for _ in range(2)]
+    one, other = (equilibrium(*pair) for _ in range(2))
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        one.w = other.w
+    assert one == one and one != other and len({one, other, one}) == 2
+
+
 def test_bad_pairs_are_named():
     random = torch.Generator().manual_seed(0)
     agent = random_agent(random, 3)
@@ -621,6 +641,25 @@ def test_bad_pairs_are_named():
         match="agent_u was of dimension 2; it must be of agent_w's dimension 3",
     ):
         equilibrium(agent, random_agent(random, 2))
+    with pytest.raises(
+        ValueError,
+        match="agent_u was of dimension 4; it must be of agent_w's dimension 3",
+    ):
+        equilibrium(agent, random_agent(random, 4))
+    single = GradientAgent(Prompt(torch.eye(3), torch.zeros(3)), 0.5)
+    with pytest.raises(
+        ValueError, match="agent_u was of torch.float32; .* agent_w's torch.float64"
+    ):
+        equilibrium(agent, single)
+    with pytest.raises(
+        ValueError, match=r"agent_w and agent_u was of leading shapes \(3,\), \(2,\)"
+    ):
+        equilibrium(
+            *(
+                GradientAgent(Prompt(torch.eye(3), torch.zeros(n, 3)), 0.5)
+                for n in (3, 2)
+            )
+        )
     with pytest.raises(ValueError, match="agent_w and agent_u was of leading shapes"):
         equilibrium(agent, random_agent(random, 3, shape=(2,)))
     with pytest.raises(
@@ -640,8 +679,90 @@ def test_bad_pairs_are_named():
         match="prompt_u was of dimension 2; it must be of prompt_w's dimension 3",
     ):
         small_step_limit(agent.prompt, random_agent(random, 2).prompt)
+    with pytest.raises(ValueError, match="prompt_u was of dimension 4"):
+        small_step_limit(agent.prompt, random_agent(random, 4).prompt)
+    with pytest.raises(
+        ValueError, match=r"prompt_w and prompt_u was of leading shapes \(3,\), \(2,\)"
+    ):
+        small_step_limit(agent.prompt, random_agent(random, 3, shape=(2,)).prompt)
+    nothing = Prompt(torch.zeros(1, 3), torch.zeros(3))
+    with pytest.raises(ValueError, match="prompts was a pair whose kernels meet"):
+        small_step_limit(nothing, nothing)
     with pytest.raises(ValueError, match="prompts was a pair whose kernels meet"):
         small_step_limit(*(random_agent(random, 3, rank=1).prompt for _ in range(2)))
+
+
+def test_errors_that_reach_as_far_as_the_bound_are_refused():
+    # Both agents forget everything, so kappa is 1 and W's error is all there is.
+    still = torch.zeros(1, dtype=torch.float64)
+    exact = Affine(torch.zeros(1, 1, dtype=torch.float64), still, still)
+    for error, fits in ((0.75, True), (1.0, False), (1.5, False)):
+        for pair in ((0, error), (error, 0), (error / 2, error / 2)):
+            learned = [Affine(exact.A + part, still, still) for part in pair]
+            if fits:
+                assert limit_bound(exact, exact, *learned).item() == pytest.approx(
+                    error / (1 - error), rel=1e-12
+                )
+            else:
+                with pytest.raises(
+                    ValueError,
+                    match=f"off by up to {error:.3g} times the bound's reach",
+                ):
+                    limit_bound(exact, exact, *learned)
+
+
+def test_expanding_maps_widen_the_bound_on_learned_limits_by_their_norm():
+    still = torch.zeros(2, dtype=torch.float64)
+    wide = Affine(torch.tensor([[0.0, 4.0], [0.0, 0.0]]).double(), still, still)
+    null = Affine(torch.zeros(2, 2, dtype=torch.float64), still, still)
+    # I - A B = I, so kappa is the larger norm, and W and U both end at zero.
+    for pair in ((wide, null), (null, wide)):
+        learned = [off_by(torch.Generator().manual_seed(0), one, 2**-7) for one in pair]
+        assert limit_bound(*pair, *learned).item() == pytest.approx(1 / 15, rel=1e-12)
+
+
+@pytest.mark.parametrize("size", [1e-3, 1.0, 1e5])
+def test_a_drift_in_the_shared_kernel_is_judged_by_the_size_of_the_offset(size):
+    half = torch.diag(torch.tensor([1.0, 0.5], dtype=torch.float64))
+    still = torch.zeros(2, dtype=torch.float64)
+    for share, fits in ((0.5e-6, True), (2e-6, False)):
+        offset = torch.tensor([share * max(size, 1), size], dtype=torch.float64)
+        pair = Affine(half, offset, still), Affine(half, still, still)
+        if fits:
+            limit = equilibrium(*pair)
+            assert limit.w.tolist() == pytest.approx([0, size / 0.75], rel=1e-12)
+        else:
+            with pytest.raises(ValueError, match="drifts by .* in its shared kernel"):
+                equilibrium(*pair)
+
+
+def test_a_leak_from_the_shared_kernel_is_left_alone_up_to_a_millionth():
+    half = torch.diag(torch.tensor([1.0, 0.5], dtype=torch.float64))
+    still = torch.zeros(2, dtype=torch.float64)
+    quiet = Affine(half, still, still)
+    for leak, fits in ((5e-7, True), (-5e-7, True), (2e-6, False), (-2e-6, False)):
+        moved = half.clone()
+        moved[0, 1] = leak
+        feeding = Affine(moved, still, still)
+        for pair in ((feeding, quiet), (quiet, feeding)):
+            if fits:
+                assert equilibrium(*pair).shared_kernel == 1
+            else:
+                with pytest.raises(
+                    ValueError, match="feeds its shared kernel by 2e-06"
+                ):
+                    equilibrium(*pair)
+
+
+def test_a_pair_that_only_turns_a_message_round_does_not_converge():
+    still = torch.zeros(1, dtype=torch.float64)
+    turning, echo = (
+        Affine(torch.full((1, 1), sign, dtype=torch.float64), still, still)
+        for sign in (-1.0, 1.0)
+    )
+    for pair in ((turning, echo), (echo, turning)):
+        with pytest.raises(ValueError, match="a pair with spectral radius 1; it must"):
+            equilibrium(*pair)
 
 
 def test_affine_maps_that_move_the_shared_kernel_are_refused():

@@ -11,7 +11,12 @@ from hypothesis import strategies as st
 
 from agent_dynamics.agents import GradientAgent
 from agent_dynamics.equilibrium import equilibrium
-from agent_dynamics.helper import AndersonHelper, DampedNewtonHelper, NewtonHelper
+from agent_dynamics.helper import (
+    AndersonHelper,
+    DampedNewtonHelper,
+    LineSearchedNewtonHelper,
+    NewtonHelper,
+)
 from agent_dynamics.interaction import Trajectory, interact
 from agent_dynamics.lsa import LSAAgent, gradient_descent_weights
 from agent_dynamics.prompts import Prompt, prompt_with_covariance, random_covariance
@@ -166,6 +171,42 @@ def test_a_noisy_estimate_contracts_within_the_bound(seed, d, kappa, share, damp
     )
     bound = (damping + size) / (damping + s_min - size)
     assert (error[1:] <= bound * error[:-1] + 1e-9 * (1 + bound)).all()
+
+
+@given(seed=seeds, d=st.integers(1, 5), c=st.sampled_from([0.2, 0.3, 0.45, 0.8, 3.0]))
+def test_a_line_searched_step_is_halved_until_it_lands_nearer_the_target(seed, d, c):
+    main = main_agent(d, 10.0 if d > 1 else 1.0, seed)
+    prompt = main.prompt
+    helper = LineSearchedNewtonHelper(
+        helper_inputs(d, seed),
+        gradient_actor,
+        prompt.gradient,
+        lambda w: c * prompt.covariance,
+        loss=prompt.loss,
+    )
+    message = normal(d, seed=seed + 3)
+    # On a quadratic, with c S for S, the whole step is 1 / c times the way to w*.
+    share = 1 / c
+    while abs(1 - share) >= 1:
+        share /= 2
+    torch.testing.assert_close(
+        helper(message),
+        message + share * (main.target - message),
+        rtol=0,
+        atol=1e-10,
+    )
+
+
+@pytest.mark.parametrize("helper", [newton(main_agent(3, 5.0, 0), 1), None])
+def test_a_helpers_target_is_zero_at_first_and_then_what_makes_its_own_step(helper):
+    helper = helper or AndersonHelper(helper_inputs(3, 1), two_step_actor)
+    actor = gradient_actor if isinstance(helper, NewtonHelper) else two_step_actor
+    assert torch.equal(helper.target, torch.zeros(3, dtype=torch.float64))
+    for seed in range(3):
+        message = normal(3, seed=seed)
+        reply = helper(message)
+        own = actor(Prompt(helper_inputs(3, 1), helper.target))
+        torch.testing.assert_close(own(message), reply, rtol=0, atol=1e-13)
 
 
 @pytest.mark.parametrize("actor", [gradient_actor, lsa_actor])

@@ -1,6 +1,8 @@
 """The exchange: which message is whose, and when it has settled."""
 
+import dataclasses
 import math
+import tracemalloc
 
 import pytest
 import torch
@@ -8,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent_dynamics import _doubling
-from agent_dynamics.agents import GradientAgent
+from agent_dynamics.agents import GradientAgent, Repeated
 from agent_dynamics.interaction import Protocol, interact, settle
 from agent_dynamics.prompts import Prompt
 
@@ -95,6 +97,53 @@ def test_settle_refuses_an_exchange_that_diverges_or_is_cut_short():
         ValueError, match="tolerance was nan; it must be a finite number"
     ):
         settle([agent(0)], normal(3, seed=9), tolerance=math.nan)
+    with pytest.raises(ValueError, match="tolerance was 0.0; .* greater than 0"):
+        settle([agent(0)], normal(3, seed=9), tolerance=0.0)
+
+
+class Drifting:
+    """An agent that adds one step to every message, and counts them."""
+
+    def __init__(self, step):
+        self.step = torch.as_tensor(step, dtype=torch.float64)
+        self.target, self.calls = torch.zeros(2, dtype=torch.float64), 0
+
+    def __call__(self, message):
+        self.calls += 1
+        return message + self.step
+
+
+@pytest.mark.parametrize("size", [0.0, 1e-3, 1.0, 50.0, 1e4])
+def test_settle_stops_where_a_hundred_rounds_move_less_than_the_largest_entry_allows(
+    size,
+):
+    # Its first hundred rounds move a message to [size, 0], by `moved` in both entries.
+    tolerance = 1e-6
+    for share, stops in ((0.9, True), (1.1, False), (-0.9, True), (-1.1, False)):
+        moved = share * tolerance * max(size, 1)
+        one, other = Drifting([moved / 100, moved / 200]), Drifting([0, moved / 200])
+        start = torch.tensor([size - moved, -moved], dtype=torch.float64)
+        if stops:
+            last = settle([one, other], start, tolerance=tolerance, turns=300)
+            assert one.calls == other.calls == 100
+            end = torch.tensor([size, 0], dtype=torch.float64)
+            step = 1e-12 * max(size, 1)
+            torch.testing.assert_close(last[1], end, rtol=0, atol=step)
+            torch.testing.assert_close(last[0], end - other.step, rtol=0, atol=step)
+        else:
+            with pytest.raises(RuntimeError, match="still moves by .* after 300 turns"):
+                settle([one, other], start, tolerance=tolerance, turns=300)
+            assert one.calls == other.calls == 300
+
+
+def test_settle_waits_for_every_message_of_a_batch_by_its_own_size():
+    start = torch.tensor([[1e6, 1.0], [1.0, 1e6], [1.0, 1.0]], dtype=torch.float64)
+    moved = torch.tensor([[0.5, 0.5], [0.5, 0.5], [0.0, 0.0]], dtype=torch.float64)
+    assert torch.equal(settle([Drifting(0 * moved)], start, tolerance=1e-6)[0], start)
+    settle([Drifting(moved / 100)], start, tolerance=1e-6, turns=100)
+    moved[2] = torch.tensor([1e-5, 0])
+    with pytest.raises(RuntimeError, match="still moves by 0.5 after 200 turns"):
+        settle([Drifting(moved / 100)], start, tolerance=1e-6, turns=101)
 
 
 @pytest.mark.parametrize(
@@ -117,6 +166,12 @@ def test_settle_refuses_an_exchange_that_diverges_or_is_cut_short():
             torch.zeros(3),
             1,
             "agents was of dimensions 3 and 2; .* of one dimension",
+        ),
+        (
+            [agent(0), agent(1), agent(2, d=4)],
+            torch.zeros(3),
+            1,
+            "agents was of dimensions 3 and 4; .* of one dimension",
         ),
         (
             [agent(0)],
@@ -159,6 +214,47 @@ def test_error_recursion_over_random_pairs(seed, d, step_size):
     torch.testing.assert_close(
         errors[1:], expected, rtol=1e-9, atol=1e-9 * errors.abs().max().item()
     )
+
+
+def test_a_trajectory_is_kept_as_it_was_made_and_equals_itself_alone():
+    one, other = (interact([agent(0)], torch.zeros(3), 2) for _ in range(2))
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        one.messages = other.messages
+    assert one == one and one != other and len({one, other, one}) == 2
+
+
+def test_protocols_that_say_the_same_are_equal_and_stay_as_they_are():
+    assert Protocol(2, noise=0.1) == Protocol(steps=2, noise=0.1) != Protocol(2)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Protocol().noise = 0.1
+
+
+def test_only_the_plain_alternation_and_its_inner_steps_arrive_as_they_were_sent():
+    assert Protocol().alternates and Protocol((1, 3)).alternates
+    assert not Protocol(simultaneous=True).alternates
+    assert not Protocol(noise=0.1).alternates
+    assert not Protocol(digits=0).alternates
+    message, agents = normal(3, seed=0), [agent(0), agent(1)]
+    assert torch.equal(Protocol(4).send(message, None), message)
+    for digits in (0, 3, 15):
+        sent = Protocol(digits=digits).send(message, None)
+        expected = [round(x, digits) for x in message.tolist()]
+        assert sent.tolist() == pytest.approx(expected, rel=0, abs=1e-15)
+    assert Protocol().players(agents) == agents
+    twice = Protocol((1, 2)).players(agents)
+    assert twice[0] is agents[0] and twice[1].agent is agents[1]
+    assert [Protocol(k).players(agents)[0].steps for k in (2, 5)] == [2, 5]
+
+
+def test_a_mean_of_replies_is_what_the_next_round_replies_to_whatever_it_repeats():
+    agents, start = [agent(seed) for seed in range(2)], normal(3, seed=9)
+    run = interact(agents, start, 3, Protocol(simultaneous=True))
+    for turn in range(1, 3):
+        shared = torch.stack([run.by_agent(i)[turn - 1] for i in range(2)]).mean(0)
+        for i in range(2):
+            torch.testing.assert_close(
+                run.by_agent(i)[turn], agents[i](shared), rtol=1e-13, atol=1e-14
+            )
 
 
 @pytest.mark.parametrize("simultaneous", [False, True])
@@ -237,6 +333,10 @@ def test_agents_redrawn_each_turn_act_in_their_turn():
             r"each agent",
         ),
         (
+            lambda: interact([agent(0)] * 3, torch.zeros(3), 1, Protocol((1, 2))),
+            r"steps was \(1, 2\) for 3 agents; it must be one number",
+        ),
+        (
             lambda: interact([agent(0)], torch.zeros(3), 1, Protocol(noise=1.0)),
             "generator was None",
         ),
@@ -269,6 +369,80 @@ class Asked:
 
     def __call__(self, message):
         return self.reply(message)
+
+
+def all_at_once(monkeypatch, agents, start, protocol=Protocol()):
+    """Whether an exchange gives all its turns at once."""
+    taken, messages = [], _doubling.messages
+    with monkeypatch.context() as patched:
+        patched.setattr(
+            _doubling, "messages", lambda *given: taken.append(1) or messages(*given)
+        )
+        random = torch.Generator().manual_seed(0)
+        interact(agents, start, 3, protocol, generator=random)
+    return bool(taken)
+
+
+def test_gradient_agents_in_double_precision_are_not_asked_turn_by_turn(monkeypatch):
+    one, other, start = agent(0), agent(1), normal(3, seed=9)
+    assert all_at_once(monkeypatch, [one, other], start)
+    assert all_at_once(monkeypatch, [Repeated(Repeated(one, 2), 3), other], start)
+    assert all_at_once(monkeypatch, [one, other], start, Protocol((2, 1)))
+    single = GradientAgent(Prompt(one.prompt.inputs.float(), one.target.float()), 0.2)
+    wished = Prompt(one.prompt.inputs, one.target.clone().requires_grad_())
+    step = torch.tensor(0.2, dtype=torch.float64).requires_grad_()
+    for agents, protocol in (
+        ([single, single], Protocol()),
+        ([one, Asked(other)], Protocol()),
+        ([Asked(one), other], Protocol()),
+        (lambda turn: [one, other], Protocol()),
+        ([one, other], Protocol(simultaneous=True)),
+        ([one, other], Protocol(noise=0.1)),
+        ([one, other], Protocol(digits=3)),
+        ([GradientAgent(wished, 0.2), other], Protocol()),
+        ([one, GradientAgent(other.prompt, step)], Protocol()),
+    ):
+        assert not all_at_once(monkeypatch, agents, start, protocol)
+    assert not all_at_once(monkeypatch, [one, other], start.requires_grad_())
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.parametrize("pairs", [1, 5, 7])
+def test_the_pairs_of_a_batch_are_shared_out_among_all_threads(
+    monkeypatch, threads, pairs
+):
+    parts, fill = [], _doubling._fill
+    monkeypatch.setattr(_doubling.torch, "get_num_threads", lambda: threads)
+    monkeypatch.setattr(
+        _doubling,
+        "_fill",
+        lambda sent, *rest: parts.append(len(sent)) or fill(sent, *rest),
+    )
+    agents, start = [agent(0, pairs), agent(1)], normal(3, seed=9)
+    assert_same_as_turn_by_turn(agents, start, 6)
+    assert sum(parts) == pairs and len(parts) == min(threads, -(-pairs // max(parts)))
+    assert max(parts) == math.ceil(pairs / threads)
+
+
+@pytest.mark.parametrize(("d", "turns"), [(2, 20), (8, 20), (8, 2000), (20, 300)])
+def test_a_thread_works_on_about_the_scratch_memory_besides_the_messages(
+    monkeypatch, d, turns
+):
+    peaks, fill, size = [], _doubling._fill, 2**20
+
+    def traced(*part):
+        tracemalloc.start()
+        fill(*part)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+
+    monkeypatch.setattr(_doubling, "_fill", traced)
+    monkeypatch.setattr(_doubling, "SCRATCH", size)
+    # As many pairs as take the scratch memory a few times over.
+    pairs = 3 * size // (4 * d * (turns + d))
+    interact([agent(0, pairs, d=d), agent(1, d=d)], normal(d, seed=9), turns)
+    assert len(peaks) > 2
+    assert size / 3 < max(peaks) < 1.5 * size
 
 
 def assert_same_as_turn_by_turn(agents, start, turns, protocol=Protocol()):

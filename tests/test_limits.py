@@ -1,5 +1,6 @@
 """Closed forms of the turn protocols against the simulated exchange."""
 
+import dataclasses
 import math
 
 import pytest
@@ -408,6 +409,13 @@ def test_bad_agents_are_named(closed_form):
     for agents, message in [
         ([], "agents was empty; it must be at least one agent"),
         ([draw(random, 2), draw(random, 3)], r"agents was of dimensions \[2, 3\]"),
+        (
+            [
+                GradientAgent(Prompt(torch.eye(2), normal(random, n, 2)), 0.5)
+                for n in (2, 3)
+            ],
+            r"agent 0 and agent 1 was of leading shapes \(2,\), \(3,\)",
+        ),
         ([draw(random, 2, shape=(2,)), draw(random, 2)], "agent 0 and agent 1 was"),
         (
             [GradientAgent(Prompt(torch.eye(2), torch.zeros(2)), 0.5), draw(random, 2)],
@@ -438,14 +446,32 @@ def test_one_geometry_serves_a_batch_of_targets():
     assert stationary_covariance([many, one], 1.0).shape == (2, 3, 3)
 
 
+def test_a_limit_is_kept_as_it_was_made_and_equals_itself_alone():
+    agents = [draw(torch.Generator().manual_seed(0), 2)]
+    one, other = (ring_equilibrium(agents) for _ in range(2))
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        one.rate = other.rate
+    assert one == one and one != other and len({one, other, one}) == 2
+
+
 def test_bad_numbers_are_named():
     random = torch.Generator().manual_seed(0)
     with pytest.raises(ValueError, match="noise was 0; it must be greater than 0"):
         stationary_covariance([draw(random, 2)], 0)
     with pytest.raises(
+        ValueError, match="d was 0; it must be an integer of at least 1"
+    ):
+        redrawn_plateau(0.5, 10, 0)
+    with pytest.raises(
         ValueError, match=r"step was 1.6; it must be below 2 / \(.* / examples\) = 1.33"
     ):
         redrawn_plateau(1.6, 10, 4)
+    # Where the mean square growth of a step is just one.
+    with pytest.raises(ValueError, match=r"step was 1; it must be below 2 / .* = 1$"):
+        redrawn_plateau(1.0, 4, 3)
+    with pytest.raises(ValueError, match="step was 1.2"):
+        redrawn_plateau(torch.tensor([0.5, 1.2]), 4, 3)
+    assert redrawn_plateau(0.9, 4, 3).isfinite()
     with pytest.raises(ValueError, match="examples was 0"):
         redrawn_plateau(0.5, 0, 4)
     with pytest.raises(ValueError, match="step was 0; it must be greater than 0"):

@@ -168,6 +168,22 @@ def test_minimiser_of_a_huber_loss_that_is_almost_an_absolute_value(seed):
     assert objective.gradient(objective.minimiser).norm() < 1e-14
 
 
+@pytest.mark.parametrize("kind", [LogisticLoss, LogCoshLoss])
+@pytest.mark.parametrize("narrow", [1e-3, 1e-2, 0.1, 1.0])
+def test_nearly_collinear_examples_take_the_minimiser_few_more_steps(
+    monkeypatch, kind, narrow
+):
+    monkeypatch.setattr(losses, "NEWTON_STEPS", 20)
+    for seed in range(5):
+        inputs = normal(20, 3, seed=seed)
+        inputs[:, 2] = inputs[:, 1] + narrow * inputs[:, 2]
+        noise = normal(20, seed=seed + 9)
+        labels = scores(inputs, normal(3, seed=seed + 50)) + noise
+        objective = kind(inputs, labels.sigmoid() if kind is LogisticLoss else labels)
+        found = objective.minimiser
+        assert objective.gradient(found).norm() < 1e-13 * (1 + found.norm())
+
+
 def test_a_minimiser_that_is_not_reached_is_an_error(monkeypatch):
     monkeypatch.setattr(losses, "NEWTON_STEPS", 2)
     with pytest.raises(RuntimeError, match="no minimiser after 2 Newton steps"):
@@ -243,6 +259,89 @@ def test_local_theory_is_exact_for_huber_agents_until_a_residual_crosses_delta(s
     assert deviation(
         HuberLoss, inputs, target, direction, min(slack) / 20, seed + 3
     ).amax() < 1e-9 / min(slack)
+
+
+def fall(profile):
+    """A loss of one number that `profile` tells, as a function of messages (..., 1)."""
+    return lambda v: torch.stack(
+        [torch.as_tensor(profile(x), dtype=v.dtype) for x in v.flatten().tolist()]
+    ).reshape(v.shape[:-1])
+
+
+ONE = torch.ones(1, dtype=torch.float64)
+
+
+@pytest.mark.parametrize(
+    ("share", "start", "slope", "profile"),
+    [
+        # A ten-thousandth of the fall that the slope promises is asked for.
+        (1, 0.0, -1.0, lambda x: -1.1e-4 * x),
+        (0.5, 0.0, -1.0, lambda x: {0: 0.0, 1: -0.9e-4, 0.5: -0.6e-4}[x]),
+        (0.25, 0.0, -1.0, lambda x: {0: 0.0, 1: -0.9e-4, 0.5: -0.4e-4, 0.25: -1.0}[x]),
+        (0.5, 0.0, -3.0, lambda x: {0: 0.0, 1: -2e-4, 0.5: -2e-4}[x]),
+        # No number is no fall.
+        (0.125, 0.0, -1.0, lambda x: math.nan if x > 0.2 else -x),
+        (0.5, 0.0, -1.0, lambda x: math.inf if x > 0.6 else -x),
+        # A rise within rounding is none, whatever the size of the loss.
+        (1, 2.0, 0.0, lambda x: 1e6 * (1 + 2**-52 * (x > 2))),
+        (1, 2.0, 0.0, lambda x: -1e6 * (1 - 2**-52 * (x > 2))),
+        (0.25, 2.0, 0.0, lambda x: 1e6 * (1 + 1e-14 * (x > 2.3))),
+        (0.25, 2.0, 0.0, lambda x: -1e-6 * (1 - 1e-14 * (x > 2.3))),
+        # After sixty halvings what is left of the step is taken.
+        (2.0**-60, 0.0, -1.0, lambda x: float(x > 0)),
+    ],
+)
+def test_a_step_is_halved_until_the_loss_falls_as_armijo_asks(
+    share, start, slope, profile
+):
+    step = losses.shortened(fall(profile), start * ONE, slope * ONE, ONE)
+    assert step.tolist() == [share]
+
+
+def test_each_step_of_a_batch_is_halved_for_itself():
+    edges = torch.tensor([[0.1, 0.3], [0.7, 2.0]], dtype=torch.float64)
+    step = losses.shortened(
+        lambda v: torch.where(v[..., 0] <= edges, -v[..., 0], 1.0),
+        torch.zeros(2, 2, 1, dtype=torch.float64),
+        -ONE,
+        ONE,
+    )
+    assert step[..., 0].tolist() == [[0.0625, 0.25], [0.5, 1]]
+
+
+@pytest.mark.parametrize("size", [1e-4, 1.0, 1e4])
+def test_an_objective_is_flat_by_its_curvature_relative_to_that_of_the_squares(size):
+    target = torch.tensor([0.5, -0.3], dtype=torch.float64) / size
+    for narrow, flat in ((3e-5, False), (3e-6, True)):
+        inputs = size * torch.diag(torch.tensor([1, narrow], dtype=torch.float64))
+        objective = HuberLoss(inputs, inputs @ target)
+        if flat:
+            with pytest.raises(ValueError, match=r"flat \(relative curvature 9e-12\)"):
+                _ = objective.minimiser
+        else:
+            close = size * (objective.minimiser - target).abs()
+            assert (close <= torch.tensor([1e-9, 1e-4])).all()
+
+
+def test_the_square_of_a_huber_loss_reaches_to_delta_and_no_further():
+    inputs, labels = ONE.unsqueeze(-1), 0 * ONE
+    for delta in (0.5, 2.0):
+        objective = HuberLoss(inputs, labels, delta=delta)
+        for score, curvature in ((delta, 1), (-delta, 1), (1.01 * delta, 0)):
+            assert objective.hessian(score * ONE).item() == curvature
+        assert objective.loss(3 * delta * ONE).item() == 2.5 * delta**2
+        assert objective.gradient(-3 * delta * ONE).item() == -delta
+
+
+def test_one_set_of_examples_serves_a_batch_of_labels_and_each_has_its_minimiser():
+    inputs, labels = normal(9, 2, seed=0), normal(4, 9, seed=1)
+    together = LogCoshLoss(inputs, labels).minimiser
+    assert together.shape == (4, 2)
+    assert torch.equal(LogCoshLoss(inputs, 0 * labels).minimiser, 0 * together)
+    for found, own in zip(together, labels, strict=True):
+        torch.testing.assert_close(
+            found, LogCoshLoss(inputs, own).minimiser, rtol=0, atol=1e-12
+        )
 
 
 def log_cosh_line(eta: float):
@@ -340,6 +439,18 @@ def test_line_searched_newton_never_raises_the_loss_and_arrives(seed, kind, radi
         (
             lambda: LogisticLoss(torch.ones(2, 1), torch.tensor([0.5, 2.0])),
             "labels was from 0.5 to 2; it must be between 0 and 1",
+        ),
+        (
+            lambda: LogisticLoss(torch.ones(2, 1), torch.tensor([-0.1, 1.0])),
+            "labels was from -0.1 to 1; it must be between 0 and 1",
+        ),
+        (
+            lambda: LogCoshLoss(torch.ones(3, 0), torch.ones(3)),
+            r"inputs was of shape \(3, 0\); .* n and d at least 1",
+        ),
+        (
+            lambda: LogCoshLoss(torch.ones(0, 3), torch.ones(0)),
+            r"inputs was of shape \(0, 3\)",
         ),
         (
             lambda: HuberLoss(torch.ones(2, 1), torch.ones(2), delta=0.0),

@@ -125,6 +125,27 @@ def test_construction_is_symbolically_a_gradient_step(d):
     ).expand() == sympy.zeros(d, 1)
 
 
+@pytest.mark.parametrize("d", [1, 3, 4])
+def test_a_new_layer_has_two_zero_matrices_for_four_blocks_and_echoes(d):
+    layer = LinearSelfAttention(d)
+    for matrix in (layer.value, layer.query):
+        assert torch.equal(matrix, torch.zeros(2 * d + 2, 2 * d + 2).double())
+    messages = normal(torch.Generator().manual_seed(0), 2, d)
+    echo = layer.step(torch.ones(d + 1, d + 1).double(), 3, messages)
+    assert torch.equal(echo, messages[-1])
+
+
+@pytest.mark.parametrize("batch", [(), (4,), (2, 4)])
+def test_an_agents_affine_map_has_the_batch_of_its_prompts(batch):
+    random = torch.Generator().manual_seed(2)
+    prompt = Prompt(normal(random, *batch, 5, 3), normal(random, *batch, 3))
+    agent = LSAAgent(gradient_descent_weights(3, 0.2), prompt)
+    for part, expected in zip(
+        agent.affine(), GradientAgent(prompt, 0.2).affine(), strict=True
+    ):
+        torch.testing.assert_close(part, expected, rtol=1e-13, atol=1e-13)
+
+
 def test_agent_of_the_construction_is_the_gradient_agent():
     random = torch.Generator().manual_seed(0)
     prompt = random_prompt(random, 4, 9)
@@ -181,9 +202,33 @@ def test_shapes_that_do_not_fit_are_named():
         LSAAgent(layer, prompt)
     with pytest.raises(
         ValueError,
+        match="prompt was of dimension 3; it must be of the layer's dimension 4",
+    ):
+        LSAAgent(LinearSelfAttention(4), prompt)
+    with pytest.raises(
+        ValueError,
         match=r"messages was of shape \(1, 2\); it must be of shape \(..., 3\)",
     ):
         tokens(prompt, torch.ones(1, 2))
+    with pytest.raises(
+        ValueError,
+        match=r"messages was of shape \(3,\); it must be of shape \(..., k \+ 1, 3\)",
+    ):
+        tokens(prompt, torch.ones(3))
+    with pytest.raises(
+        ValueError, match="prompt was of torch.float32; .* the layer's torch.float64"
+    ):
+        LSAAgent(LinearSelfAttention(3), prompt)
+    for shape in [(2, 2), (2, 3), (3, 2), (4, 4), (5, 4, 3)]:
+        with pytest.raises(
+            ValueError,
+            match=r"gram was of shape .*; it must be of shape \(..., 3, 3\)",
+        ):
+            layer.step(torch.ones(shape), 5, torch.ones(1, 2))
+    with pytest.raises(
+        ValueError, match=r"messages was of shape \(2,\); .* \(..., k \+ 1, 2\)"
+    ):
+        layer.step(torch.eye(3), 5, torch.ones(2))
     with pytest.raises(ValueError, match="prompt and messages was of leading shapes"):
         tokens(prompt, torch.ones(4, 1, 3))
     with pytest.raises(

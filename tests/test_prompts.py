@@ -1,5 +1,6 @@
 """Prompts: the geometry, the angle and the spectrum are the ones asked for."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -63,6 +64,48 @@ def test_random_covariance_has_the_spectrum_asked_for(seed, d_rank, condition, l
     torch.testing.assert_close(eigenvalues, expected, rtol=0, atol=1e-14 * largest * d)
 
 
+@pytest.mark.parametrize("size", [1e-3, 1.0, 1e3])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_eigenvalues_at_rounding_count_as_zero_whatever_the_size_of_the_covariance(
+    size, dtype
+):
+    d = 12
+    rounding = d * torch.finfo(dtype).eps
+    for smallest in (0.0, 50 * rounding):
+        s = size * torch.diag(torch.tensor([smallest] + [1.0] * (d - 1), dtype=dtype))
+        prompt = prompt_with_covariance(s, normal(d), d - 1, generator=generator())
+        torch.testing.assert_close(
+            prompt.covariance, s, rtol=0, atol=60 * size * rounding
+        )
+    s = size * torch.diag(torch.tensor([200 * rounding] + [1.0] * (d - 1), dtype=dtype))
+    with pytest.raises(ValueError, match="n was 11; it must be at least the rank"):
+        prompt_with_covariance(s, normal(d), d - 1, generator=generator())
+    prompt_with_covariance(s, normal(d), d, generator=generator())
+
+
+@pytest.mark.parametrize("size", [1e-3, 1.0, 1e3])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_covariance_may_be_asymmetric_or_indefinite_by_rounding_alone(size, dtype):
+    d = 12
+    rounding = d * torch.finfo(dtype).eps
+    one = torch.eye(d, dtype=dtype)
+
+    def fits(off, *, batch=False):
+        s = size * (one + off)
+        s = torch.stack([1e3 * size * one, s])[:, None] if batch else s
+        return turned_covariance(s, 0.0).shape == s.shape
+
+    corner, first = torch.zeros(2, d, d, dtype=dtype)
+    corner[0, -1], first[0, 0] = 1, -1
+    for batch in (False, True):
+        assert fits(50 * rounding * corner, batch=batch)
+        assert fits((1 + 50 * rounding) * first, batch=batch)
+        with pytest.raises(ValueError, match="covariance was asymmetric by"):
+            fits(200 * rounding * corner, batch=batch)
+        with pytest.raises(ValueError, match="covariance was indefinite, .*-"):
+            fits((1 + 200 * rounding) * first, batch=batch)
+
+
 def test_random_covariance_takes_a_condition_number_and_size_for_each_of_a_batch():
     condition = torch.tensor([1.0, 10.0, 100.0], dtype=torch.float64)
     largest = torch.tensor([1.0, 2.0, 3.0], dtype=torch.float64)
@@ -79,14 +122,16 @@ def test_random_covariance_takes_a_condition_number_and_size_for_each_of_a_batch
 @settings(max_examples=50)
 @given(
     seed=SEEDS,
-    d=st.integers(2, 8),
+    d=st.integers(1, 8),
     condition=st.floats(1.5, 1e4),
     angle=st.floats(0, math.pi / 2),
 )
 def test_turned_covariance_keeps_the_spectrum_and_turns_paired_eigenvectors(
     seed, d, condition, angle
 ):
-    s = random_covariance(d, condition, shape=(3,), generator=generator(seed))
+    s = random_covariance(
+        d, condition if d > 1 else 1.0, shape=(3,), generator=generator(seed)
+    )
     eigenvalues, vectors = torch.linalg.eigh(s)
     turned = turned_covariance(s, angle)
     torch.testing.assert_close(
@@ -104,6 +149,7 @@ def test_turned_covariance_keeps_the_spectrum_and_turns_paired_eigenvectors(
         )
 
 
+@pytest.mark.unchecked
 def test_turned_covariance_takes_an_angle_for_each_of_a_batch_and_names_bad_ones():
     s = random_covariance(3, 10.0, generator=generator())
     angles = torch.tensor([0.0, 0.3, math.pi / 2], dtype=torch.float64)
@@ -111,10 +157,24 @@ def test_turned_covariance_takes_an_angle_for_each_of_a_batch_and_names_bad_ones
         torch.testing.assert_close(
             turned, turned_covariance(s, angle), rtol=0, atol=1e-15
         )
-    with pytest.raises(
-        ValueError, match="angle was 2 to 2; it must be between 0 and pi / 2"
+    pair = torch.stack([s, 2 * s])
+    for turned, one, angle in zip(
+        turned_covariance(pair, angles[1:]), pair, angles[1:], strict=True
     ):
-        turned_covariance(s, 2.0)
+        torch.testing.assert_close(
+            turned, turned_covariance(one, angle), rtol=0, atol=1e-15
+        )
+    for bad, named in ((2.0, "2 to 2"), ([-0.1, 1.0], "-0.1 to 1")):
+        with pytest.raises(
+            ValueError,
+            match=f"angle was {named}; it must be between 0 and pi / 2",
+        ):
+            turned_covariance(s, bad)
+    with pytest.raises(
+        ValueError,
+        match=r"covariance and angle was of leading shapes \(2,\), \(3,\)",
+    ):
+        turned_covariance(pair, angles)
     with pytest.raises(ValueError, match="covariance was asymmetric"):
         turned_covariance(normal(3, 3), 0.1)
 
@@ -184,6 +244,19 @@ def test_gram_holds_the_second_moments_of_inputs_and_labels():
     torch.testing.assert_close(prompt.gram, expected, rtol=1e-12, atol=1e-14)
 
 
+def test_a_prompt_is_kept_as_it_was_made_and_equals_itself_alone():
+    one, other = (Prompt(normal(5, 3), normal(3, seed=1)) for _ in range(2))
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        one.target = other.target
+    assert one == one and one != other and len({one, other, one}) == 2
+
+
+def test_a_batch_may_be_empty():
+    prompt = Prompt(normal(0, 5, 3), normal(0, 3))
+    assert prompt.gradient(normal(3)).shape == (0, 3)
+    assert prompt.gram.shape == (0, 4, 4)
+
+
 @pytest.mark.unchecked
 def test_python_numbers_are_read_in_double_precision():
     prompt = Prompt([[0.1, 0.2]], [0.3, 0.4])
@@ -218,6 +291,10 @@ NAN = torch.full((3,), math.nan)
         ),
         (lambda: Prompt(normal(0, 3), normal(3)), r"inputs was of shape \(0, 3\)"),
         (
+            lambda: Prompt(normal(3, 0), normal(0)),
+            r"inputs was of shape \(3, 0\); .* n and d at least 1",
+        ),
+        (
             lambda: Prompt(normal(5, 3), normal(4)),
             r"target was of shape \(4,\); it must be of shape \(..., 3\)",
         ),
@@ -244,6 +321,32 @@ NAN = torch.full((3,), math.nan)
                 normal(3, 2), normal(3), 5, generator=generator()
             ),
             "covariance .* square",
+        ),
+        *(
+            (
+                lambda shape=shape: prompt_with_covariance(
+                    normal(*shape), normal(3), 5, generator=generator()
+                ),
+                r"covariance was of shape \(.*\); it must be square, of shape "
+                r"\(..., d, d\)",
+            )
+            for shape in [(3,), (2, 3), (0, 0)]
+        ),
+        (
+            lambda: Prompt(normal(5, 3), normal(3)).gradient(3.0),
+            r"w was of shape \(\); it must be of shape \(..., 3\)",
+        ),
+        (
+            lambda: Prompt(normal(5, 3), normal(3)).gradient("here"),
+            "w was 'here'; it must be numbers in a tensor or array",
+        ),
+        (
+            lambda: Prompt([[1.0], [1.0, 2.0]], normal(3)),
+            "inputs was .*; it must be numbers in a tensor or array",
+        ),
+        (
+            lambda: prompt_with_covariance(EYE, normal(3), True, generator=generator()),
+            "n was True; it must be an integer of at least 1",
         ),
         (
             lambda: prompt_with_covariance(

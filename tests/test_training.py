@@ -3,7 +3,7 @@ configuration.
 """
 
 import math
-from dataclasses import replace
+from dataclasses import FrozenInstanceError, replace
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ from agent_dynamics import training
 from agent_dynamics._training_data import token_moments, validation_prompts
 from agent_dynamics._training_run import Run
 from agent_dynamics.agents import GradientAgent
-from agent_dynamics.lsa import gradient_descent_weights
+from agent_dynamics.lsa import LinearSelfAttention, gradient_descent_weights
 from agent_dynamics.prompts import Prompt
 from agent_dynamics.training import (
     TrainedLSA,
@@ -163,6 +163,79 @@ def test_a_resumed_run_takes_only_the_steps_that_are_left_and_a_finished_one_non
     assert taken == []
 
 
+@pytest.mark.parametrize("rank", [0, 3, 6, 11])
+def test_training_stops_where_three_errors_in_a_row_are_within_the_tolerance(
+    finished, rank
+):
+    errors = finished.history["operator_error"]
+    tolerance = errors.sort().values[rank].item()
+    within = (errors <= tolerance).tolist()
+    stops = [i for i in range(3, 13) if all(within[i - 3 : i])] or [12]
+    run = train_lsa(replace(SMALL, tolerance=tolerance))
+    assert torch.equal(run.history["operator_error"], errors[: stops[0]])
+    assert run.history["step"][-1] == 10 * stops[0]
+
+
+def test_the_last_step_is_evaluated_too():
+    steps = train_lsa(replace(SMALL, steps=25)).history["step"]
+    assert steps.tolist() == [10, 20, 25]
+
+
+def test_a_run_starts_at_random_weights_of_the_two_scales():
+    run = train_lsa(
+        TrainingConfig(dimension=16, seed=0, steps=1, learning_rate=1e-9, batch_size=1)
+    )
+    for matrix, scale in ((run.model.value, 0.02), (run.model.query, 0.5)):
+        n = matrix.numel()
+        assert abs(matrix.mean().item()) < 5 * scale / math.sqrt(n)
+        assert abs(matrix.std().item() / scale - 1) < 5 / math.sqrt(2 * n)
+
+
+@pytest.mark.parametrize("context", [0, 1, 3])
+def test_training_contexts_hold_any_number_of_earlier_messages_up_to_the_most(
+    monkeypatch, context
+):
+    seen, step = [], LinearSelfAttention.step
+
+    def watched(layer, gram, n, messages):
+        answer = step(layer, gram, n, messages)
+        if messages.requires_grad is False and answer.requires_grad:
+            seen.append((gram, n, messages, answer.detach()))
+        return answer
+
+    monkeypatch.setattr(LinearSelfAttention, "step", watched)
+    config = replace(SMALL, context=context, steps=60, evaluate_every=1)
+    run = train_lsa(config)
+    assert {m.shape[-2] - 1 for _, _, m, _ in seen} == set(range(context + 1))
+    # The loss is the mean square distance to the gradient step on the last message.
+    for (gram, n, messages, answer), loss in zip(
+        seen, run.history["loss"], strict=True
+    ):
+        assert messages.shape[::2] == (8, 2) and n == 4
+        w = messages[:, -1]
+        gradient = (gram[:, :2, :2] @ w.unsqueeze(-1)).squeeze(-1) - gram[:, :2, 2]
+        off = answer - (w - config.step_size * gradient)
+        assert loss.item() == pytest.approx(off.square().sum(-1).mean().item())
+    # Messages are standard normal.
+    every = torch.cat([m.flatten() for _, _, m, _ in seen])
+    assert abs(every.mean().item()) < 5 / math.sqrt(len(every))
+    assert abs(every.square().mean().item() - 1) < 5 * math.sqrt(2 / len(every))
+
+
+def test_the_optimizer_is_adam_with_the_amsgrad_bound(monkeypatch):
+    made, adam = [], torch.optim.Adam
+
+    def watched(*arguments, **options):
+        made.append(adam(*arguments, **options))
+        return made[-1]
+
+    monkeypatch.setattr(torch.optim, "Adam", watched)
+    train_lsa(replace(SMALL, steps=1))
+    (group,) = made[0].param_groups
+    assert group["amsgrad"] and group["lr"] == SMALL.learning_rate
+    assert len(group["params"]) == 2
+
+
 def test_a_checkpoint_of_another_configuration_is_refused(tmp_path, finished):
     path = tmp_path / "run.safetensors"
     finished.save(path)
@@ -186,6 +259,13 @@ def test_a_configuration_of_numpy_numbers_is_kept_as_one_of_pythons(tmp_path):
     assert TrainedLSA.load(tmp_path / "layer").config == replace(
         SMALL, step_size=0.5, steps=10
     )
+
+
+def test_a_configuration_and_a_trained_layer_stay_as_they_are(finished):
+    with pytest.raises(FrozenInstanceError):
+        finished.config.steps = 10
+    with pytest.raises(FrozenInstanceError):
+        finished.model = None
 
 
 def test_a_file_that_holds_no_layer_is_named(tmp_path):
@@ -316,6 +396,9 @@ def test_gradient_flow_conserves_the_difference_of_squared_norms():
             "condition_number was 2.0; it must be 1 where the dimension is 1",
         ),
         ({"context": -1}, "context was -1"),
+        ({"examples": 0}, "examples was 0; it must be an integer of at least 1"),
+        ({"steps": 0}, "steps was 0; it must be an integer of at least 1"),
+        ({"learning_rate": 0.0}, "learning_rate was 0.0; it must be greater than 0"),
         ({"batch_size": 0}, "batch_size was 0"),
         ({"steps": True}, "steps was True; it must be an integer"),
         ({"evaluate_every": 0}, "evaluate_every was 0"),
