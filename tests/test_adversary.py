@@ -364,6 +364,10 @@ def test_a_blind_victims_rounding_is_no_reply_in_single_precision_either():
             "direction and step_size and elsewhere was of leading shapes",
         ),
         (
+            lambda: attack(direction=ONE.expand(2, 2), step_size=torch.full((3,), ETA)),
+            r"step_size and elsewhere was of leading shapes \(2,\), \(3,\), \(\)",
+        ),
+        (
             lambda: attack(n=1),
             "n was 1; it must be at least the rank of the covariance",
         ),

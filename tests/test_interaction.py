@@ -445,6 +445,15 @@ def test_a_thread_works_on_about_the_scratch_memory_besides_the_messages(
     assert size / 3 < max(peaks) < 1.5 * size
 
 
+def test_a_large_batch_takes_a_few_megabytes_besides_the_messages():
+    tracemalloc.start()
+    run = interact([agent(0, 20_000), agent(1)], normal(3, seed=9), 40)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    # Both agents' arrays of the batch take another 2 MiB each.
+    assert peak - run.messages.nbytes < 2**24
+
+
 def assert_same_as_turn_by_turn(agents, start, turns, protocol=Protocol()):
     expected = interact(
         [Asked(each) for each in protocol.players(agents)], start, turns

@@ -209,6 +209,17 @@ def test_agent_takes_gradient_steps_and_agrees_with_its_local_prompt_to_first_or
     torch.testing.assert_close(agent(near), local(near), rtol=0, atol=1e-11)
 
 
+def test_each_agent_of_a_batch_takes_a_step_of_its_own_size():
+    steps, v = torch.tensor([0.1, 0.7], dtype=torch.float64), normal(3, seed=2)
+    objective = any_objective(LogCoshLoss, seed=0)
+    together = ObjectiveAgent(objective, steps)(v)
+    for i in range(2):
+        own = LogCoshLoss(objective.inputs[i], objective.labels[i])
+        torch.testing.assert_close(
+            together[i], v - steps[i] * own.gradient(v), rtol=1e-13, atol=1e-14
+        )
+
+
 def deviation(kind, inputs, target, direction, gap: float, seed: int) -> torch.Tensor:
     """Distance of both limits of an exchange to the equilibrium of the local models,
     relative to the gap.

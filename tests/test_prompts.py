@@ -198,10 +198,15 @@ def test_target_pair_has_exactly_the_angle_and_norm_asked_for(seed, d, angle, no
     assert measured.tolist() == pytest.approx([angle] * 3, rel=0, abs=1e-12)
 
 
-def test_target_pair_takes_an_angle_for_each_of_a_batch():
+def test_target_pair_takes_an_angle_and_a_norm_for_each_of_a_batch():
     angle = torch.linspace(0, math.pi, 7, dtype=torch.float64)
     w, u = target_pair(3, angle, generator=generator(), shape=(7,))
     torch.testing.assert_close((w * u).sum(-1), angle.cos(), rtol=0, atol=1e-14)
+    norm = torch.arange(1, 8, dtype=torch.float64)
+    for targets in target_pair(3, angle, norm, generator=generator(), shape=(7,)):
+        torch.testing.assert_close(
+            torch.linalg.vector_norm(targets, dim=-1), norm, rtol=1e-14, atol=0
+        )
 
 
 def test_target_pair_in_one_dimension_is_equal_or_opposite_and_at_pi_opposite_exactly():
