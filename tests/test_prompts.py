@@ -149,6 +149,12 @@ def test_turned_covariance_keeps_the_spectrum_and_turns_paired_eigenvectors(
         )
 
 
+def test_a_quarter_turn_is_one_in_single_precision_too():
+    s = random_covariance(4, 10.0, generator=generator()).float()
+    turned = turned_covariance(s, torch.tensor(math.pi / 2))
+    torch.testing.assert_close(s @ turned, turned @ s, rtol=0, atol=1e-6)
+
+
 @pytest.mark.unchecked
 def test_turned_covariance_takes_an_angle_for_each_of_a_batch_and_names_bad_ones():
     s = random_covariance(3, 10.0, generator=generator())

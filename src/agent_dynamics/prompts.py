@@ -235,7 +235,7 @@ def turned_covariance(
     """
     s = _checks.covariance("covariance", covariance)
     turn = _checks.real_tensor("angle", angle, like=s)
-    if (turn < 0).any() or (turn > math.pi / 2).any():
+    if (turn < 0).any() or (turn > torch.tensor(math.pi / 2, dtype=turn.dtype)).any():
         raise _checks.bad(
             "angle",
             f"{turn.min().item():g} to {turn.max().item():g}",
