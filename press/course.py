@@ -78,7 +78,9 @@ def contents(chapters: dict[str, NotebookNode]) -> str:
 def requirements(chapters: dict[str, NotebookNode], wheel: Path) -> str:
     """What pip installs for all notebooks: the wheel, JupyterLab and what they need."""
     about = project()
-    needed = sorted({extra for notebook in chapters.values() for extra in extras(notebook)})
+    needed = sorted(
+        {extra for notebook in chapters.values() for extra in extras(notebook)}
+    )
     asked = about["dependencies"] + about["optional-dependencies"]["lab"]
     for extra in needed:
         asked += about["optional-dependencies"][extra]
@@ -102,9 +104,7 @@ def main(executed: Path, wheel: Path, course: Path) -> None:
         path.stem: nbformat.read(path, 4)
         for path in sorted(executed.glob("[0-9][0-9]-*.ipynb"))
     }
-    plain = Plain(
-        targets(), lambda page: f"{page}.ipynb" if page in chapters else None
-    )
+    plain = Plain(targets(), lambda page: f"{page}.ipynb" if page in chapters else None)
     for kind in ("student", "instructor"):
         shutil.rmtree(course / kind, ignore_errors=True)
         (course / kind).mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""Which extras of the package a notebook needs, read from what its code imports: itself,
+"""Which extras of the package a notebook needs, read from what its code imports, itself
 and through the package's modules.
 """
 

@@ -33,7 +33,7 @@ class Target:
 
 
 def kind_of(directive: str) -> str:
-    """ "Theorem" for prf:theorem, "Exercise" for exercise-start."""
+    """Theorem for prf:theorem, Exercise for exercise-start."""
     return directive.removeprefix("prf:").removesuffix("-start").capitalize()
 
 
