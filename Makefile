@@ -33,24 +33,32 @@ READY := .venv/.ready
 BUILD := _build/$(PROFILE)
 SOURCE := $(BUILD)/source
 SITE := $(BUILD)/html
-COURSE := _build/course
+COURSE := $(BUILD)/course
 LINT := _build/lint
 PDF := $(BUILD)/book.pdf
+PRINT := $(BUILD)/print/_build/latex
+PRINTED := $(PRINT)/book.pdf
+FILES := $(BUILD)/files
 
-# What has code is executed; claims and how-built read the others' results, so they come last.
+# What has code is executed; claims, how-built and instructors read the others' results, so they come last.
 EXECUTED := $(shell grep -l '^```{code-cell}' book/*.md)
 PLAIN := $(filter-out $(EXECUTED),$(wildcard book/*.md))
 NOTEBOOKS := $(EXECUTED:book/%.md=$(SOURCE)/%.ipynb)
+CHAPTERS := $(patsubst book/%.md,$(SOURCE)/%.ipynb,$(filter $(EXECUTED),$(wildcard book/[0-9][0-9]-*.md)))
 # What a language model answered to make llm; chapter 11 shows it where it is there.
 TRANSCRIPT := _build/llm/transcript.jsonl
 # What make bench measured; the page costs shows it.
 BENCH := benchmarks/results.json
-LAST := $(SOURCE)/claims.ipynb $(SOURCE)/how-built.ipynb
+LAST := $(SOURCE)/claims.ipynb $(SOURCE)/how-built.ipynb $(SOURCE)/instructors.ipynb
 COPIED := $(PLAIN:book/%=$(SOURCE)/%) $(patsubst book/%,$(SOURCE)/%,$(wildcard book/*.bib) $(shell find book -path 'book/_static/*' -type f))
 # What the PDF needs of the system: Debian packages, each with a file by which it is known.
 LATEX := latexmk=latexmk texlive-xetex=titlesec.sty texlive-fonts-recommended=pzdr.tfm fonts-dejavu-core=DejaVuSansMono.ttf \
   fonts-texgyre=texgyrepagella-regular.otf fonts-texgyre-math=texgyrepagella-math.otf
 PACKAGE := $(shell find src -name '*.py' -o -name '*.toml') requirements.lock
+WHEEL := _build/dist/agent_dynamics-$(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)-py3-none-any.whl
+PRESS := $(wildcard press/*.py press/*.md press/*.txt)
+# Sphinx finds here its extensions of the book, and these what they share with the course.
+EXTENSIONS := PYTHONPATH=press:press/extensions$(if $(PYTHONPATH),:$(PYTHONPATH))
 
 help: ## list the doors
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
@@ -72,12 +80,12 @@ latex:
 chapter: $(READY) ## execute and build one chapter (CHAPTER=02)
 	@test -n "$(CHAPTER)" || { echo "CHAPTER was empty; it must be the start of a file name in book/, as in CHAPTER=02"; exit 2; }
 	@test "$$(ls book/$(CHAPTER)*.md 2>/dev/null | wc -l)" = 1 || { echo "CHAPTER was '$(CHAPTER)'; it must be the start of just one file name in book/"; exit 2; }
-	@name=$$(basename book/$(CHAPTER)*.md .md); \
+	@set -e; name=$$(basename book/$(CHAPTER)*.md .md); \
 	 $(MAKE) --no-print-directory $(SOURCE)/$$name.ipynb PROFILE=$(PROFILE); \
 	 rm -rf $(BUILD)/chapter-$$name; mkdir -p $(BUILD)/chapter-$$name/source; \
 	 cp -r $(SOURCE)/$$name.ipynb $(SOURCE)/figures book/references.bib book/_static $(BUILD)/chapter-$$name/source/ 2>/dev/null || true; \
 	 printf 'format: jb-book\nroot: %s\n' $$name > $(BUILD)/chapter-$$name/_toc.yml; \
-	 PYTHONPATH=press/extensions EDITION="$(PROFILE) profile" .venv/bin/jupyter-book build -qq --path-output $(BUILD)/chapter-$$name \
+	 $(EXTENSIONS) EDITION="$(PROFILE) profile" .venv/bin/jupyter-book build -qq --path-output $(BUILD)/chapter-$$name \
 	   --config _config.yml --toc "$(CURDIR)/$(BUILD)/chapter-$$name/_toc.yml" $(BUILD)/chapter-$$name/source > $(BUILD)/chapter-$$name/jupyter-book.log; \
 	 echo "$(BUILD)/chapter-$$name/_build/html/$$name.html"
 
@@ -101,12 +109,8 @@ mutants: $(READY) ## count the small errors in the science that its tests notice
 test-site: book ## run the browser tests on the built site (needs Chromium)
 	BOOK_SITE=$(SITE) .venv/bin/python -m pytest -m site
 
-course: $(READY) ## write the course editions and their zips, for students and for instructors, in _build/course
-	@$(MAKE) --no-print-directory --silent -j$(JOBS) $(NOTEBOOKS) PROFILE=$(PROFILE)
-	@rm -rf $(COURSE) && mkdir -p $(COURSE)/package && cp -r pyproject.toml README.md LICENSE src $(COURSE)/package
-	@SOURCE_DATE_EPOCH=315532800 .venv/bin/pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir $(COURSE)/package $(COURSE)/package
-	@.venv/bin/python press/course.py $(SOURCE) $(COURSE)/package/*.whl $(COURSE)
-	@rm -r $(COURSE)/package
+course: $(READY) ## write the course editions and their zips, for students and for instructors
+	@$(MAKE) --no-print-directory --silent -j$(JOBS) $(COURSE)/student.zip PROFILE=$(PROFILE)
 	@echo "The course: $(COURSE)/student.zip and $(COURSE)/instructor.zip"
 
 test-course: course ## run every student notebook, unanswered and with the solutions filled in
@@ -172,7 +176,7 @@ $(SOURCE)/%.ipynb: book/%.md $(PACKAGE) | $(READY) $(SOURCE)
 	   $(if $(filter fast,$(PROFILE)),$(if $(wildcard book/$*.fast.yml),-f book/$*.fast.yml)) $(BUILD)/$*.in.ipynb $(BUILD)/$*.part.ipynb \
 	   2> >(grep -v '^\[IPKernelApp\]' >&2) \
 	 || { echo "book/$*.md failed: the cell and its traceback stand above"; exit 1; }
-	@rm $(BUILD)/$*.in.ipynb; mv $(BUILD)/$*.part.ipynb $@
+	@rm $(BUILD)/$*.in.ipynb && mv $(BUILD)/$*.part.ipynb $@
 
 $(SOURCE)/%: book/% | $(SOURCE)
 	@mkdir -p $(@D) && cp $< $@
@@ -197,24 +201,37 @@ endif
 # What an older version of the book left among the sources, by the time of use.
 STALE = $(filter-out $(NOTEBOOKS) $(COPIED),$(wildcard $(SOURCE)/*.*) $(shell find $(SOURCE)/_static -type f))
 
-# The site is built aside and replaces the old one only when it is whole. It shows the tests that results cite.
-$(SITE)/index.html: $(NOTEBOOKS) $(COPIED) _config.yml _toc.yml CITATION.cff $(shell find tests -name '*.py') $(wildcard press/extensions/*.py press/extensions/templates/*)
+# The package as a reader installs it: made from a copy, the same file each time, readable by all.
+$(WHEEL): $(filter-out requirements.lock,$(PACKAGE)) pyproject.toml $(wildcard README.md LICENSE) | $(READY)
+	@rm -rf $(@D) && mkdir -p $(@D)/package && cp -r pyproject.toml README.md LICENSE src $(@D)/package
+	@rm -rf $(@D)/package/src/*.egg-info && chmod -R u=rwX,go=rX $(@D)/package
+	@SOURCE_DATE_EPOCH=315532800 .venv/bin/pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir $(@D) ./$(@D)/package
+	@rm -r $(@D)/package
+
+$(COURSE)/student.zip: $(CHAPTERS) $(WHEEL) requirements.lock $(PRESS) $(wildcard book/*.md book/*.bib)
+	@.venv/bin/python press/course.py $(SOURCE) $(WHEEL) $(COURSE)
+
+# The site is built aside and replaces the old one only when it is whole. It shows the tests that results cite, and offers
+# the book's files. PRINTED is what make pdf left, which no rule here makes: the site needs no LaTeX.
+$(SITE)/index.html: $(NOTEBOOKS) $(COPIED) $(WHEEL) $(COURSE)/student.zip $(wildcard $(PRINTED)) $(PRESS) _config.yml _toc.yml CITATION.cff $(shell find tests -name '*.py') $(wildcard press/extensions/*.py press/extensions/templates/*)
 	@echo "building the site"
-	@rm -rf $(BUILD)/new $(STALE)
-	@PYTHONPATH=press/extensions EDITION="$(PROFILE) profile, revision $$(git describe --always --dirty 2>/dev/null || echo unknown)" \
+	@rm -rf $(BUILD)/new $(FILES) $(STALE) && mkdir -p $(FILES) && cp $(WHEEL) $(COURSE)/student.zip $(FILES)
+	@if [ -n "$(wildcard $(PRINTED))" ]; then \
+	   if [ -z "$$(find $(NOTEBOOKS) -newer $(PRINTED))" ]; then cp $(PRINTED) $(FILES); \
+	   else echo "$(PDF) is older than a chapter and is left out; make pdf renews it"; fi; fi
+	@$(EXTENSIONS) BOOK_FILES="$(CURDIR)/$(FILES)" EDITION="$(PROFILE) profile, revision $$(git describe --always --dirty 2>/dev/null || echo unknown)" \
 	 .venv/bin/jupyter-book build -W -n --keep-going --quiet --path-output $(BUILD)/new --config _config.yml --toc "$(CURDIR)/_toc.yml" $(SOURCE) > $(BUILD)/jupyter-book.log
 	@rm -rf $(SITE) && mv $(BUILD)/new/_build/html $(SITE) && touch $@
 
 # LaTeX goes on where a reference leads nowhere or a font has no glyph; the book does not.
-PRINT := $(BUILD)/print/_build/latex
 $(PDF): $(NOTEBOOKS) $(COPIED) _config.yml _toc.yml CITATION.cff $(shell find tests -name '*.py') $(wildcard press/extensions/*.py press/extensions/*.sty)
 	@echo "building the PDF"
 	@rm -rf $(BUILD)/print $(STALE)
-	@PYTHONPATH=press/extensions EDITION="$(PROFILE) profile, revision $$(git describe --always --dirty 2>/dev/null || echo unknown)" \
+	@$(EXTENSIONS) EDITION="$(PROFILE) profile, revision $$(git describe --always --dirty 2>/dev/null || echo unknown)" \
 	 .venv/bin/jupyter-book build -W -n --keep-going --quiet --builder latex --path-output $(BUILD)/print --config _config.yml --toc "$(CURDIR)/_toc.yml" $(SOURCE) > $(BUILD)/print.log
 	@cd $(PRINT) && SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct 2>/dev/null || echo 0) latexmk -xelatex -interaction=nonstopmode -halt-on-error book.tex > latexmk.log 2>&1 \
 	 || { grep -A 5 '^!' book.log; echo "LaTeX failed: $(PRINT)/book.log has the rest"; exit 1; }
 	@! grep -E '^LaTeX Warning: .*(undefined|multiply)|^Missing character' $(PRINT)/book.log
-	@mv $(PRINT)/book.pdf $@
+	@cp $(PRINTED) $@
 
 .PHONY: always help book chapter lint format test mutants test-site serve llm lab lock picture clean course test-course pdf latex test-pdf executed bench

@@ -1,12 +1,11 @@
-"""The course: python _course.py EXECUTED WHEEL COURSE, from the executed chapters and
+"""The course: python course.py EXECUTED WHEEL COURSE, from the executed chapters and
 the package's wheel.
 
 Writes student/ (no solutions, no outputs) and instructor/ (with both, and what
-exercises.toml says), and a zip of each. Directives and roles of the book become
-Markdown that a notebook shows.
+exercises.toml says), and a zip of each. In both a README says how to begin, and
+requirements.txt pins what the notebooks need.
 """
 
-import ast
 import re
 import shutil
 import sys
@@ -18,155 +17,86 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_markdown_cell
 
 from agent_dynamics.book.exercises import MIME, exercises
+from extras import extras, project
+from install_cell import TORCH_INDEX, install_cell
+from plain_markdown import Plain, targets
+from plain_notebook import Part, assembled, parts
+from requirements import pins
 
-DIRECTIVE = re.compile(
-    r"^(`{3,}|:{3,})\{([\w:-]+)\} *(.*)\n((?::[\w-]+:.*\n)*)((?:.*\n)*?)\1$\n?",
-    re.MULTILINE,
-)
-GATE = re.compile(r"^(?=`{3,}\{(?:exercise|solution)-(?:start|end)\})", re.MULTILINE)
-EQUATION = re.compile(r"^\$\$ \((eq-[\w-]+)\)$", re.MULTILINE)
-WORK = re.compile(
-    r"^@\w+\{([\w-]+),.*?^  author = \{(.*?)\}.*?^  year = \{(\d+)\}",
-    re.DOTALL | re.MULTILINE,
-)
-RECORD = "application/papermill.record/text/plain"
-
-# What each notebook begins with.
-START = Path(__file__).with_name("start.md").read_text(encoding="utf-8").rstrip()
-
-
-def labels(chapters: dict[str, NotebookNode]) -> dict[str, str]:
-    """What a reference to each label of the book reads: a chapter is a link, a work its
-    authors and year.
-    """
-    book, found = Path(__file__).parent, {}
-    for page in book.glob("*.md"):
-        for label, title in re.findall(
-            r"^\(([\w-]+)\)=\n# (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE
-        ):
-            found[label] = (
-                f"[{title}]({page.stem}.ipynb)"
-                if page.stem in chapters
-                else f"*{title}*"
-            )
-    works = (book / "references.bib").read_text(encoding="utf-8")
-    for key, authors, year in WORK.findall(works):
-        found[key] = (
-            f"{', '.join(author.split(',')[0] for author in authors.split(' and '))} "
-            f"({year})"
-        )
-    for name, notebook in chapters.items():
-        text = "\n".join(
-            cell.source for cell in notebook.cells if cell.cell_type == "markdown"
-        )
-        for _, kind, title, options, _ in DIRECTIVE.findall(text):
-            if label := re.search(r"^:label: (\S+)$", options, re.MULTILINE):
-                kind = kind.removeprefix("prf:").removesuffix("-start").capitalize()
-                found[label[1]] = f"{kind} *{title}*" if title else kind
-        for number, label in enumerate(EQUATION.findall(text), start=1):
-            found[label] = f"({int(name[:2])}.{number})"
-    return found
-
-
-def glued(notebook: NotebookNode) -> dict[str, str]:
-    """The numbers that the chapter's run gave to its prose."""
-    return {
-        output.metadata.scrapbook.name: ast.literal_eval(output.data[RECORD])
-        for cell in notebook.cells
-        for output in cell.get("outputs", [])
-        if RECORD in output.get("data", {})
-    }
-
-
-def markdown(text: str, known: dict[str, str], numbers: dict[str, str]) -> str:
-    """The book's Markdown without directives and roles."""
-
-    def directive(match: re.Match) -> str:
-        _, kind, title, _, body = match.groups()
-        if kind.endswith(("-start", "-end")):  # what they enclose follows
-            openings = {
-                "exercise-start": f"### Exercise: {title}\n\n",
-                "solution-start": "**Solution.** ",
-            }
-            return openings.get(kind, "")
-        if kind == "admonition":
-            return "".join(
-                f"> {line}\n"
-                for line in (f"**{title}**", "", *body.strip().splitlines())
-            )
-        if kind == "prf:proof":
-            return f"*Proof.* {body.strip()} $\\square$\n"
-        if kind.startswith("prf:"):
-            heading = kind.removeprefix("prf:").capitalize() + (
-                f": {title}" if title else ""
-            )
-            return f"**{heading}**\n\n{body.strip()}\n"
-        # These are the page's alone.
-        return "" if kind in ("raw", "explorable") else body
-
-    def role(match: re.Match) -> str:
-        kind, content = match.groups()
-        if kind == "glue:text":
-            return numbers.get(content, "(run to see)")
-        said, _, label = content.removesuffix(">").rpartition("<")
-        return said.strip() or known.get(label, label)
-
-    text = DIRECTIVE.sub(directive, text)
-    text = EQUATION.sub(lambda match: f"\\tag{{{known[match[1]][1:-1]}}}\n$$", text)
-    text = re.sub(r"\{([a-z:]+)\}`([^`]+)`", role, text)
-    return re.sub(r"^\([\w-]+\)=\n", "", text, flags=re.MULTILINE).strip()
+HERE = Path(__file__).parent
+# What each notebook begins with, and what is read before all of them.
+START = (HERE / "start.md").read_text(encoding="utf-8").rstrip()
+README = (HERE / "student_readme.md").read_text(encoding="utf-8")
 
 
 def edition(
-    notebook: NotebookNode, known: dict[str, str], start: str, solved: bool
+    notebook: NotebookNode, plain: Plain, start: str, wheel: str, solved: bool
 ) -> NotebookNode:
     """A chapter for instructors (solved) or for students."""
-    numbers, listed, verdicts = glued(notebook), exercises(), {}
-    cells, in_solution = [new_markdown_cell(start)], False
-    for cell in notebook.cells:
-        if cell.cell_type == "markdown":
-            for part in GATE.split(cell.source):
-                in_solution = "{solution-start}" in part or (
-                    in_solution and "{solution-end}" not in part
-                )
-                text = markdown(part, known, numbers)
-                label = re.search(r"\{exercise-start\}.*\n:label: (\S+)", part)
-                if solved and label and label[1] in listed:
-                    entry = listed[label[1]]
-                    said = f"{entry.difficulty.capitalize()}, {entry.minutes} minutes."
-                    text += f"\n\n> {said} *Common mistake:* {entry.mistake}"
-                if text and (solved or not in_solution):
-                    cells.append(new_markdown_cell(text))
-            continue
-        outputs = [
-            output for output in cell.outputs if RECORD not in output.get("data", {})
-        ]
-        for output in outputs:
-            if verdict := output.get("data", {}).get(MIME):
+    cells, verdicts = [new_markdown_cell(start), install_cell(notebook, wheel)], {}
+    for part in parts(notebook, plain):
+        cell = part.cell
+        for output in cell.get("outputs", []):
+            data = output.get("data", {})
+            if verdict := data.get(MIME):
                 verdicts[verdict["id"]] = verdict["verdict"]
-            if output.get("data", {}).get("text/markdown", "").startswith("```{"):
-                del output.data["text/markdown"]  # for the book's page
-        if solved or not in_solution:
-            tags = cell.metadata.get("tags", [])
-            hidden = (
-                {"jupyter": {"source_hidden": True}} if "hide-input" in tags else {}
-            )
-            cell = nbformat.from_dict(cell | {"metadata": {"tags": tags, **hidden}})
-            cell.outputs, cell.execution_count = (
-                (outputs, cell.execution_count) if solved else ([], None)
-            )
-            cells.append(cell)
-    if failed := [
-        exercise for exercise, verdict in verdicts.items() if verdict != "right"
-    ]:
+            if data.get("text/markdown", "").startswith("```{"):
+                del data["text/markdown"]  # for the book's page
+        if part.solves and not solved:
+            continue
+        if solved:
+            cell.source += remark(part)
+        elif cell.cell_type == "code":
+            cell.outputs, cell.execution_count = [], None
+        cells.append(cell)
+    if failed := [name for name, verdict in verdicts.items() if verdict != "right"]:
         sys.exit(
             f"the last answer to {', '.join(failed)} was not right; the solution "
             "must assign it and grade it"
         )
-    for number, cell in enumerate(cells):
-        cell.id = f"cell-{number}"
-    metadata = {key: notebook.metadata[key] for key in ("kernelspec", "language_info")}
-    return nbformat.from_dict(notebook | {"cells": cells, "metadata": metadata})
+    return assembled(notebook, cells)
+
+
+def remark(part: Part) -> str:
+    """What an instructor is told of the exercise that begins here."""
+    entry = exercises().get(part.opens or "")
+    if not entry:
+        return ""
+    said = f"{entry.difficulty.capitalize()}, {entry.minutes} minutes."
+    return f"\n\n> {said} *Common mistake:* {entry.mistake}"
+
+
+def contents(chapters: dict[str, NotebookNode]) -> str:
+    """The notebooks with their titles, as a list."""
+    titles = {
+        name: re.search(r"^# (.*)$", notebook.cells[0].source, re.MULTILINE)[1]
+        for name, notebook in chapters.items()
+    }
+    return "\n".join(f"- `{name}.ipynb`: {title}" for name, title in titles.items())
+
+
+def requirements(chapters: dict[str, NotebookNode], wheel: Path) -> str:
+    """What pip installs for all notebooks: the wheel, JupyterLab and what they need."""
+    about = project()
+    needed = sorted(
+        {extra for notebook in chapters.values() for extra in extras(notebook)}
+    )
+    asked = about["dependencies"] + about["optional-dependencies"]["lab"]
+    for extra in needed:
+        asked += about["optional-dependencies"][extra]
+    lock = (HERE.parent / "requirements.lock").read_text(encoding="utf-8")
+    package = f"./{wheel.name}" + (f"[{','.join(needed)}]" if needed else "")
+    return "\n".join([package, *pins(lock, asked)]) + "\n"
+
+
+def pack(folder: Path, archive: Path) -> None:
+    """A zip of the folder, the same each time, that every user of a hub can read."""
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as file:
+        for path in sorted(folder.iterdir()):
+            entry = zipfile.ZipInfo(f"{folder.name}/{path.name}", (1980, 1, 1, 0, 0, 0))
+            entry.create_system = 3  # Unix: what follows are its permissions
+            entry.external_attr = 0o100644 << 16
+            file.writestr(entry, path.read_bytes(), zipfile.ZIP_DEFLATED)
 
 
 def main(executed: Path, wheel: Path, course: Path) -> None:
@@ -174,24 +104,31 @@ def main(executed: Path, wheel: Path, course: Path) -> None:
         path.stem: nbformat.read(path, 4)
         for path in sorted(executed.glob("[0-9][0-9]-*.ipynb"))
     }
-    known = labels(chapters)
+    plain = Plain(targets(), lambda page: f"{page}.ipynb" if page in chapters else None)
     for kind in ("student", "instructor"):
         shutil.rmtree(course / kind, ignore_errors=True)
         (course / kind).mkdir(parents=True)
         shutil.copy(wheel, course / kind)
-        start = START.format(edition=f"{kind.capitalize()} edition", wheel=wheel.name)
+        said = {
+            "edition": f"{kind.capitalize()} edition",
+            "torch_index": TORCH_INDEX,
+            "wheel": wheel.name,
+        }
+        readme = README.format(chapters=contents(chapters), **said)
+        (course / kind / "README.md").write_text(readme, encoding="utf-8")
+        (course / kind / "requirements.txt").write_text(
+            requirements(chapters, wheel), encoding="utf-8"
+        )
         for name, notebook in chapters.items():
-            nbformat.write(
-                edition(notebook, known, start, kind == "instructor"),
-                course / kind / f"{name}.ipynb",
+            made = edition(
+                notebook,
+                plain,
+                START.format(**said),
+                wheel.name,
+                solved=kind == "instructor",
             )
-        with zipfile.ZipFile(
-            course / f"{kind}.zip", "w", zipfile.ZIP_DEFLATED
-        ) as archive:
-            for path in sorted((course / kind).iterdir()):
-                # A fixed date, so that one course is always one file.
-                entry = zipfile.ZipInfo(f"{kind}/{path.name}", (1980, 1, 1, 0, 0, 0))
-                archive.writestr(entry, path.read_bytes(), zipfile.ZIP_DEFLATED)
+            nbformat.write(made, course / kind / f"{name}.ipynb")
+        pack(course / kind, course / f"{kind}.zip")
 
 
 if __name__ == "__main__":

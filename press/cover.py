@@ -14,9 +14,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 from scour import scour
-from small_site import SHORT
 
 from agent_dynamics.book.figures import COLOURS
+from small_site import SHORT
 
 PAGE, INK, SOFT = "#141a22", "#f3f1ea", "#aab3bf"
 # Contours, and what stands before them.

@@ -10,14 +10,14 @@ import jupytext
 import numpy as np
 import pytest
 import torch
+from benchmarks import __main__ as benchmarks
+from benchmarks import equilibria, simulation, training
+from benchmarks.timing import goal, ratio, slope, spread
 
 from agent_dynamics.equilibrium import equilibrium
 from agent_dynamics.interaction import interact
 from agent_dynamics.lsa import LinearSelfAttention
 from agent_dynamics.prompts import Prompt
-from benchmarks import __main__ as benchmarks
-from benchmarks import equilibria, simulation, training
-from benchmarks.timing import goal, ratio, slope, spread
 
 
 def test_the_loop_and_the_turns_give_the_messages_of_interact():

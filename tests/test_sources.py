@@ -223,6 +223,22 @@ def test_page_needs_only_the_package_and_what_it_depends_on(page):
     assert top <= importable | sys.stdlib_module_names | {"agent_dynamics"}
 
 
+@pytest.mark.parametrize("chapter", CHAPTERS)
+def test_instructors_find_what_a_chapter_needs_and_a_plan_that_has_it(chapter):
+    """Their page reads the first from the chapter; the second it says, or says why
+    not.
+    """
+    page = PAGES["instructors"]
+    (opening,) = re.findall(r'^OPENING = r"(.*)"$', page, re.MULTILINE)
+    first_cell = PAGES[chapter].partition("```{code-cell}")[0]
+    label, needs, _ = re.search(opening, first_cell, re.DOTALL).groups()
+    text = "\n".join(PAGES.values())
+    known = set(re.findall(r"^\((ch-\S+)\)=$", text, re.MULTILINE))
+    assert set(re.findall(r"\{ref\}`(ch-[^`]+)`", needs)) <= known
+    plan = page.partition("## Three weeks")[2].partition("\n## ")[0]
+    assert re.search(rf"\{{ref\}}`(?:[^`<]*<)?{label}>?`", plan)
+
+
 def test_contents_list_every_page_once():
     def entries(tree):
         if isinstance(tree, dict):

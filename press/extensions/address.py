@@ -5,17 +5,13 @@ previews (`page_meta`), a site map, robots.txt and a page for addresses that are
 Without it the site is the same wherever it lies.
 """
 
-import os
 from pathlib import Path
 from urllib.parse import urljoin, urlsplit
 
 from sphinx.application import Sphinx
 from sphinx.config import Config
 
-
-def address() -> str:
-    url = os.environ.get("BOOK_URL", "")
-    return url and url.rstrip("/") + "/"
+from publication import address
 
 
 def say(app: Sphinx, config: Config) -> None:

@@ -1,4 +1,4 @@
-"""Sphinx: a folded box at the end of each page that has code: run it again, take it
+"""Sphinx: a folded box at the end of each page: run it again where it has code, take it
 along, cite it.
 """
 
@@ -11,6 +11,9 @@ from docutils import nodes
 from jinja2 import Template
 from sphinx import addnodes
 from sphinx.application import Sphinx
+
+from files import SAID, offered
+from install_cell import FILES
 
 ROOT = Path(__file__).parents[2]
 BOX = Template(
@@ -47,7 +50,7 @@ def paper(app: Sphinx) -> str:
 def add(
     app: Sphinx, page: str, template: str, context: dict, doctree: nodes.document | None
 ) -> None:
-    if doctree is None or Path(app.env.doc2path(page)).suffix != ".ipynb":
+    if doctree is None:
         return
     data = {
         link["filename"].rpartition("/")[2]: context["pathto"](
@@ -56,14 +59,20 @@ def add(
         for link in doctree.findall(addnodes.download_reference)
         if "filename" in link
     }
-    chapter = re.match(r"\d\d(?=-)|.*", page)[0]
+    has_code = Path(app.env.doc2path(page)).suffix == ".ipynb"
     context["body"] += BOX.render(
-        chapter=chapter,
-        page=page,
+        chapter=re.match(r"\d\d(?=-)|.*", page)[0] if has_code else None,
         data=data,
         edition=edition(app),
         paper=paper(app),
         notebook=context["pathto"](f"_sources/{page}.ipynb", resource=True),
+        files={
+            context["pathto"](f"{FILES}/{path.name}", resource=True): (
+                path.name,
+                SAID[path.suffix],
+            )
+            for path in offered()
+        },
     )
 
 

@@ -2,12 +2,9 @@
 
 Source maps, the theme's translations and MathJax's other bundles are removed. Drawings
 are written shorter by scour and stay vectors; the two of a figure, which differ by the
-colour of ink alone, become one file. A notebook to download keeps what a cell printed;
-what a run draws or shows as a page of this book is left to the run, with its text in
-place.
+colour of ink alone, become one file.
 """
 
-import json
 import re
 import shutil
 from concurrent.futures import ProcessPoolExecutor
@@ -75,21 +72,6 @@ def name_joined(page: Path, joined: set[str]) -> None:
     )
 
 
-def shorten_notebook(path: Path) -> None:
-    notebook = json.loads(path.read_text(encoding="utf-8"))
-    for cell in notebook["cells"]:
-        for output in cell.get("outputs", []):
-            data = output.get("data", {})
-            if output["output_type"] == "display_data" and {
-                "text/markdown",
-                "text/plain",
-            } <= set(data):
-                output["data"] = {"text/plain": data["text/plain"]}
-    path.write_text(
-        json.dumps(notebook, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
-    )
-
-
 def finish(app: Sphinx, failure: Exception | None) -> None:
     if failure or app.builder.format != "html":
         return
@@ -101,8 +83,6 @@ def finish(app: Sphinx, failure: Exception | None) -> None:
             path.unlink()
     for path in (static / "locales", *static.glob("vendor/fontawesome/*/js")):
         shutil.rmtree(path, ignore_errors=True)
-    for path in site.glob("_sources/*.ipynb"):
-        shorten_notebook(path)
     with ProcessPoolExecutor() as pool:
         list(
             pool.map(

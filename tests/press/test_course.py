@@ -2,11 +2,11 @@
 what each edition holds.
 """
 
-import importlib.util
 import os
 import re
 import subprocess
 import sys
+import tomllib
 import zipfile
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache
@@ -15,13 +15,16 @@ from pathlib import Path
 import nbformat
 import pytest
 from nbformat import NotebookNode
+from packaging.requirements import Requirement
 
+import course
 from agent_dynamics.book.exercises import MIME, exercises
 
 pytestmark = pytest.mark.course
 
 ROOT = Path(__file__).parents[2]
-COURSE = ROOT / "_build" / "course"
+EXECUTED = Path(os.environ.get("BOOK_EXECUTED", ROOT / "_build/full/source"))
+COURSE = EXECUTED.parent / "course"
 CHAPTERS = sorted(path.stem for path in (ROOT / "book").glob("[0-9][0-9]-*.md"))
 
 
@@ -51,7 +54,7 @@ def solutions(chapter: str) -> list[NotebookNode]:
     for cell in exercise_cells(chapter):
         solving = (
             solving or tagged(cell, "exercise-check")
-        ) and "### Exercise: " not in cell.source
+        ) and "### Exercise " not in cell.source
         if solving and cell.cell_type == "code" and not tagged(cell, "exercise-check"):
             found.append(cell)
     return found
@@ -152,7 +155,7 @@ def test_student_edition_has_stubs_and_checks_but_no_solution_and_no_output(chap
     assert solutions(chapter) and not any(
         cell.source in sources for cell in solutions(chapter)
     )
-    assert "**Solution.**" not in sources and "Common mistake" not in sources
+    assert "**Solution" not in sources and "Common mistake" not in sources
     graded = [entry for entry in exercises().values() if entry.chapter == chapter]
     for tag in ("exercise-stub", "exercise-check"):
         assert sum(tagged(cell, tag) for cell in cells) == len(graded)
@@ -177,8 +180,9 @@ def test_instructor_edition_has_solutions_with_outputs_minutes_and_mistakes(chap
 @pytest.mark.parametrize("edition", ["student", "instructor"])
 @pytest.mark.parametrize("chapter", CHAPTERS)
 def test_notebook_reads_without_the_book(edition, chapter):
-    start, *cells = notebook(edition, chapter).cells
-    assert f"{edition.capitalize()} edition" in start.source and ".whl" in start.source
+    start, install, *cells = notebook(edition, chapter).cells
+    assert f"{edition.capitalize()} edition" in start.source
+    assert "README.md" in start.source and "%pip install" in install.source
     for cell in cells:
         if cell.cell_type == "markdown":
             left = re.findall(
@@ -206,12 +210,46 @@ def test_zip_holds_the_edition_and_the_package_and_is_the_same_each_time(
     ]
     (wheel,) = (COURSE / edition).glob("*.whl")
     assert f"{edition}/{wheel.name}" in names
-    specification = importlib.util.spec_from_file_location(
-        "course", ROOT / "press" / "course.py"
-    )
-    builder = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(builder)
-    builder.main(Path(os.environ["BOOK_EXECUTED"]), wheel, tmp_path)
+    course.main(EXECUTED, wheel, tmp_path)
     assert (tmp_path / f"{edition}.zip").read_bytes() == (
         COURSE / f"{edition}.zip"
     ).read_bytes()
+
+
+@pytest.mark.parametrize("edition", ["student", "instructor"])
+def test_every_file_of_the_zip_can_be_read_by_all_users_of_a_hub(edition):
+    with zipfile.ZipFile(COURSE / f"{edition}.zip") as archive:
+        assert {entry.external_attr >> 16 for entry in archive.infolist()} == {0o100644}
+
+
+@pytest.mark.parametrize("edition", ["student", "instructor"])
+def test_a_student_begins_with_one_page_on_each_system(edition):
+    page = (COURSE / edition / "README.md").read_text(encoding="utf-8")
+    for system in ("Linux", "macOS", "Windows"):
+        assert re.search(f"^{system}", page, re.MULTILINE)
+    for command in (
+        "python3 -m venv course",
+        "py -m venv course",
+        "--extra-index-url https://download.pytorch.org/whl/cpu -r requirements.txt",
+        "course\\Scripts\\pip install -r requirements.txt",
+        "course/bin/jupyter lab",
+    ):
+        assert command in page
+    assert re.findall(r"^- `(\S+)\.ipynb`: \S", page, re.MULTILINE) == CHAPTERS
+    about = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    supported = Requirement(f"python{about['project']['requires-python']}").specifier
+    named = set(re.findall(r"\b3\.\d+\b", page.partition("\n\n")[2].split(",\n")[0]))
+    assert named and all(version in supported for version in named)
+
+
+@pytest.mark.parametrize("edition", ["student", "instructor"])
+def test_requirements_pin_what_the_notebooks_need_and_nothing_else(edition):
+    text = (COURSE / edition / "requirements.txt").read_text(encoding="utf-8")
+    package, *pins = text.splitlines()
+    (wheel,) = (COURSE / edition).glob("*.whl")
+    assert package == f"./{wheel.name}[language-models,sweeps]"
+    locked = (ROOT / "requirements.lock").read_text(encoding="utf-8").splitlines()
+    assert set(pins) <= set(locked)
+    names = {pin.partition("==")[0] for pin in pins}
+    assert {"torch", "jupyterlab", "ipykernel", "pandas", "openai"} <= names
+    assert not {"Sphinx", "pytest", "papermill", "playwright", "ruff"} & names

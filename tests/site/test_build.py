@@ -68,6 +68,7 @@ def test_a_changed_chapter_is_executed_with_the_pages_that_read_its_results(site
         "03-aligned",
         "claims",
         "how-built",
+        "instructors",
     }
 
 
@@ -83,7 +84,9 @@ def test_a_changed_package_or_lock_file_executes_every_chapter(site, file):
     assert executed_if_changed(site, file) == chapters()
 
 
-def test_a_failing_cell_stops_the_build_and_leaves_what_was_finished(tmp_path):
+@pytest.fixture
+def broken(tmp_path) -> Path:
+    """A book of a good chapter and a broken one, whose site was built before."""
     for name in (
         "Makefile",
         "_config.yml",
@@ -109,8 +112,34 @@ def test_a_failing_cell_stops_the_build_and_leaves_what_was_finished(tmp_path):
     site.mkdir(parents=True)
     (site / "index.html").write_text("the site before", encoding="utf-8")
     os.utime(site / "index.html", (0, 0))
+    return tmp_path
 
-    build = make(tmp_path, "-k", "_build/full/html/index.html", "PROFILE=full")
+
+# GNU make 3.81, as macOS has it, knows no .SHELLFLAGS: each recipe stops by itself.
+SHELLS = pytest.mark.parametrize(
+    "shell", [".SHELLFLAGS=-eu -o pipefail -c", ".SHELLFLAGS=-c"]
+)
+
+
+@SHELLS
+def test_a_broken_cell_fails_its_chapter_and_shows_no_page_of_an_older_run(
+    broken, shell
+):
+    old = broken / "_build/full/source/02-bad.ipynb"
+    old.parent.mkdir(parents=True)
+    shutil.copy(broken / "book" / "02-bad.md", old)
+    os.utime(old, (0, 0))
+
+    build = make(broken, shell, "chapter", "CHAPTER=02")
+
+    assert build.returncode != 0 and "book/02-bad.md failed" in build.stdout
+    assert "02-bad.html" not in build.stdout
+    assert not (broken / "_build/full/chapter-02-bad").exists()
+
+
+@SHELLS
+def test_a_failing_cell_stops_the_build_and_leaves_what_was_finished(broken, shell):
+    build = make(broken, shell, "-k", "_build/full/html/index.html", "PROFILE=full")
 
     output = build.stdout + build.stderr
     assert build.returncode != 0
@@ -119,6 +148,7 @@ def test_a_failing_cell_stops_the_build_and_leaves_what_was_finished(tmp_path):
         and "In [1]" in output
         and "ZeroDivisionError" in output
     )
-    assert (tmp_path / "_build/full/source/01-good.ipynb").exists()
-    assert not (tmp_path / "_build/full/source/02-bad.ipynb").exists()
+    assert (broken / "_build/full/source/01-good.ipynb").exists()
+    assert not (broken / "_build/full/source/02-bad.ipynb").exists()
+    site = broken / "_build" / "full" / "html"
     assert (site / "index.html").read_text(encoding="utf-8") == "the site before"

@@ -292,6 +292,8 @@ def _show(claim: Claim, verdict: Verdict) -> None:
         f"{claim.statement} *Source: "
         f"{claim.source}.*\n\n{_comparison(verdict).capitalize()}.\n```\n"
     )
+    # A notebook of one's own does not know the page's directive.
+    shown = page if build.build_directory() else f"{claim.statement} {plain}"
     display(
-        {MIME: asdict(verdict), "text/markdown": page, "text/plain": plain}, raw=True
+        {MIME: asdict(verdict), "text/markdown": shown, "text/plain": plain}, raw=True
     )

@@ -127,14 +127,16 @@ def grader(
 
 def show_exercises() -> None:
     """Show every graded exercise as a table, the easy ones first, and the minutes in
-    all.
+    all. In a build of the book they are links.
     """
+    linked = build.build_directory() is not None
     order = ("easy", "medium", "hard")
     entries = sorted(
         exercises().values(), key=lambda entry: order.index(entry.difficulty)
     )
     rows = [
-        f"| {entry.difficulty} | {int(entry.chapter[:2])} | {{ref}}`{entry.id}` | "
+        f"| {entry.difficulty} | {int(entry.chapter[:2])} | "
+        f"{'{ref}' * linked}`{entry.id}` | "
         f"{entry.minutes} |"
         for entry in entries
     ]
