@@ -37,10 +37,15 @@ PAGE = """# {title}
 ```
 """
 SECTION = re.compile(r"(Args|Attributes|Raises|Returns|Yields):$")
-# A role with its text, an inline literal, a name between backticks: not mathematics.
-MARKED = re.compile(r"(:[\w:]+:`[^`]+`|\{\w+:\w+\}`\w+`|``.+?``|`[^`]+`)", re.DOTALL)
-# A prime of mathematics, not an apostrophe: after a bracket, a digit, one letter, phi.
-PRIME = re.compile(r"([\])\dA-Z]|(?<![A-Za-z])[a-z]|phi)('+)(?!s\b)")
+# What keeps its form: roles, names and code between backticks; shapes and quoted words.
+MARKED = re.compile(
+    r"""(:[\w:]+:`[^`]+` | \{\w+:\w+\}`\w+` | `[^`]+`
+    | \(\.{3}(?:,[^()]*)?\) | \(\*shape,[^()]*\) | \(\w+,\)
+    | "[^\s"]*(?:[ ][^\s"]+)?")""",
+    re.DOTALL | re.VERBOSE,
+)
+# A prime of mathematics, not an apostrophe: after a bracket, a digit, a letter's name.
+PRIME = re.compile(r"([\])\dA-Z]|(?<![A-Za-z])[a-z]|phi|Delta)('+)(?!s\b)")
 
 
 @cache
@@ -111,10 +116,13 @@ def target(name: str, within: str) -> str | None:
 
 
 def marked(text: str, within: str) -> str:
-    """What stands between backticks: a link where it names an entry, code otherwise."""
-    if not re.fullmatch(r"`[^`]+`", text):
-        return text if text.startswith((":", "``")) else f"``{text}``"
-    text = " ".join(text.strip("`").split())
+    """A name between backticks is a link where it names an entry, code otherwise."""
+    if text.startswith(":"):
+        return text
+    text = " ".join(text.split())
+    if not text.startswith("`"):
+        return f"``{text}``"
+    text = text.strip("`")
     entry = target(text.removesuffix("()").removeprefix("."), within)
     return f":py:obj:`{text} <{entry}>`" if entry else f"``{text}``"
 
@@ -128,7 +136,8 @@ def plain(text: str) -> str:
 def convert(lines: list[str], within: str) -> list[str]:
     """A docstring as reStructuredText, with Google's sections left to napoleon."""
     paragraphs, in_section = [], False
-    for paragraph in re.split(r"\n{2,}", "\n".join(lines).strip("\n")):
+    text = re.sub(r"\((:eq:`[^`]+`)\)", r"\1", "\n".join(lines).strip("\n"))
+    for paragraph in re.split(r"\n{2,}", text):
         first = paragraph.partition("\n")[0]
         if not first.startswith(" "):
             in_section = bool(SECTION.match(first))
@@ -161,7 +170,8 @@ def qualified(annotation: object, module: str) -> object:
 
     if not isinstance(annotation, str):
         return annotation
-    return re.sub(r"""(?<![\w."'])[A-Za-z]\w*(?![^"]*"\])""", full, annotation)
+    names = re.sub(r"""(?<![\w."'])[A-Za-z]\w*(?![^"]*"\])""", full, annotation)
+    return names.replace('" ', '"')
 
 
 def read_signature(
@@ -178,6 +188,8 @@ def read_signature(
     """
     if not signature:
         return None
+    if getattr(obj, "_is_protocol", False):
+        return "", None
     read = inspect.signature(obj)
     parameters = list(read.parameters.values())
     if what == "method" and parameters and parameters[0].name == "self":
@@ -191,7 +203,9 @@ def read_signature(
         return_annotation=qualified(read.return_annotation, module),
     )
     text, arrow, returns = stringify_signature(read).rpartition(" -> ")
-    return (text, returns) if arrow else (returns, None)
+    if not arrow:
+        return returns, None
+    return text, None if what == "class" else returns
 
 
 def read_ellipses() -> None:
