@@ -16,7 +16,6 @@ import sys
 from functools import cache
 from pathlib import Path
 
-from jaxtyping import Float
 from sphinx.application import Sphinx
 from sphinx.config import Config
 from sphinx.util.inspect import stringify_signature
@@ -208,16 +207,7 @@ def read_signature(
     return text, None if what == "class" else returns
 
 
-def read_ellipses() -> None:
-    """The package writes any shape as Float[Tensor, ...], jaxtyping reads '...'."""
-    kind, read = type(Float), type(Float).__getitem__
-    kind.__getitem__ = lambda cls, item: read(
-        cls, tuple("..." if part is ... else part for part in item)
-    )
-
-
 def setup(app: Sphinx) -> dict:
-    read_ellipses()
     app.setup_extension("sphinx.ext.autodoc")
     app.setup_extension("sphinx.ext.napoleon")
     app.setup_extension("sphinx.ext.viewcode")
