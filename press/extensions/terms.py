@@ -60,13 +60,13 @@ def mark(app: Sphinx, doctree: nodes.document, page: str) -> None:
     pattern = re.compile(rf"\b({longest_first})s?\b", re.IGNORECASE)
     seen, number = set(), count(1)
     for text in running_text(doctree):
-        parts, end = [], 0
-        for found in pattern.finditer(text.astext()):
+        parts, end, said = [], 0, text.astext()
+        for found in pattern.finditer(said):
             key = (id(section_of(text)), found[1].lower())
             if key not in seen:
                 seen.add(key)
                 parts += [
-                    nodes.Text(text[end : found.start()]),
+                    nodes.Text(said[end : found.start()]),
                     marked(
                         found[0],
                         definitions[found[1].lower()],
@@ -75,7 +75,7 @@ def mark(app: Sphinx, doctree: nodes.document, page: str) -> None:
                 ]
                 end = found.end()
         if parts:
-            text.parent.replace(text, [*parts, nodes.Text(text[end:])])
+            text.parent.replace(text, [*parts, nodes.Text(said[end:])])
 
 
 def marked(text: str, definition: str, name: str) -> nodes.raw:

@@ -141,8 +141,8 @@ def limit_bound(
     and all norms of A and B at most 1 (kappa grows by them otherwise). Where
     kappa delta < 1, both distances are at most (:prf:ref:`prop-learned-limit`)
 
-        kappa (delta_W sqrt(1 + ||u||^2) + delta_U sqrt(1 + ||w||^2)) / (1 - kappa
-            delta).
+        kappa (delta_W sqrt(1 + ||u||^2) + delta_U sqrt(1 + ||w||^2))
+        / (1 - kappa delta).
 
     Args:
         agent_w, agent_u: the exact pair, which has no shared kernel.

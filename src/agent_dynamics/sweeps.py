@@ -208,9 +208,8 @@ def measure_pairs(cell: PairCell) -> pd.DataFrame:
         vector from the predicted one over the plateau, and `expected_error_`, the same
         to first order, as the misses of one turn at the predicted limit give it
         (:prf:ref:`prop-grid-miss`). `learned_rate` is the spectral radius of the
-            learned
-        round. Where it is 1 or more, or the iteration does not come to rest, the
-        relative errors are NaN.
+        learned round. Where it is 1 or more, or the iteration does not come to rest,
+        the relative errors are NaN.
     """
     exact, trained = draw_pairs(cell)
     limit = equilibrium(*exact)

@@ -103,8 +103,8 @@ def run(
         progress: called after every reply.
 
     Returns:
-        The messages of each pair by its name, the start first, shape (2 * turns + 1, d)
-            or shorter.
+        The messages of each pair by its name, the start first, shape
+        (2 * turns + 1, d) or shorter.
 
     Raises:
         BudgetReached, Rejected, ValueError: as LanguageModelAgent; what was answered is
