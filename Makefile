@@ -109,6 +109,11 @@ mutants: $(READY) ## count the small errors in the science that its tests notice
 test-site: book ## run the browser tests on the built site (needs Chromium)
 	BOOK_SITE=$(SITE) .venv/bin/python -m pytest -m site
 
+dist: $(READY) ## build the package's wheel and sdist, checked, in _build/dist
+	@.venv/bin/python -c 'import build, twine' 2>/dev/null || .venv/bin/pip install --quiet --disable-pip-version-check --no-build-isolation --constraint requirements.lock --editable '.[dist]'
+	@$(MAKE) --no-print-directory --silent $(WHEEL) && rm -f _build/dist/*.tar.gz
+	@.venv/bin/python -m build --no-isolation --sdist --outdir _build/dist . >/dev/null && .venv/bin/twine check --strict _build/dist/*.whl _build/dist/*.tar.gz
+
 course: $(READY) ## write the course editions and their zips, for students and for instructors
 	@$(MAKE) --no-print-directory --silent -j$(JOBS) $(COURSE)/student.zip PROFILE=$(PROFILE)
 	@echo "The course: $(COURSE)/student.zip and $(COURSE)/instructor.zip"
@@ -234,4 +239,4 @@ $(PDF): $(NOTEBOOKS) $(COPIED) _config.yml _toc.yml CITATION.cff $(shell find te
 	@! grep -E '^LaTeX Warning: .*(undefined|multiply)|^Missing character' $(PRINT)/book.log
 	@cp $(PRINTED) $@
 
-.PHONY: always help book chapter lint format test mutants test-site serve llm lab lock picture clean course test-course pdf latex test-pdf executed bench
+.PHONY: always help book chapter lint format test mutants dist test-site serve llm lab lock picture clean course test-course pdf latex test-pdf executed bench

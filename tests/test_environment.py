@@ -19,7 +19,7 @@ ASKED = [
         ("", PROJECT["dependencies"]),
         *PROJECT["optional-dependencies"].items(),
     ]
-    if extra != "mutants"  # installed by make mutants, and by nothing else
+    if extra not in ("mutants", "dist")  # each installed by its one target alone
     for line in lines
     if not line.startswith("agent-dynamics[")
 ]
