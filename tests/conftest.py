@@ -6,11 +6,17 @@ os.environ["TQDM_DISABLE"] = "1"  # read when tqdm is imported
 
 import jaxtyping
 import pytest
+import shapes
 import torch
 from hypothesis import settings
 
 # Before the package is imported: every call of it is held to its annotations.
 jaxtyping.install_import_hook("agent_dynamics", "shapes.checked")
+
+from agent_dynamics import interaction  # noqa: E402
+
+# It plays up to a million rounds, each of them as `interact` plays it.
+interaction.settle = shapes.unchecked(interaction.settle)
 
 torch.set_num_threads(1)
 settings.register_profile("book", deadline=None, derandomize=True, database=None)

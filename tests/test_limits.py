@@ -84,6 +84,7 @@ def test_inner_steps_put_powers_in_place_of_A_and_B(seed, d, product, steps):
     close(settle(protocol.players([w, u]), normal(random, d))[0] - w.target, error_w)
 
 
+@pytest.mark.unchecked
 @settings(max_examples=30)
 @given(seed=SEEDS, d=DIMENSIONS, product=PRODUCTS, steps=st.tuples(STEPS, STEPS))
 def test_rarer_exchange_trades_own_error_for_agreement(seed, d, product, steps):
@@ -218,6 +219,7 @@ def test_a_ring_settles_at_the_fixed_point_of_the_composition(seed, d, count, k)
         close(limits.rate, pair.rate)
 
 
+@pytest.mark.unchecked
 @settings(max_examples=30)
 @given(seed=SEEDS, d=DIMENSIONS, count=st.integers(1, 4), k=st.integers(1, 3))
 def test_simultaneous_exchange_settles_at_the_minimiser_of_the_sum(seed, d, count, k):
@@ -346,6 +348,7 @@ def test_noisy_messages_have_the_stationary_covariance_and_rounding_adds_a_twelf
     )
 
 
+@pytest.mark.unchecked
 @settings(max_examples=20)
 @given(seed=SEEDS, d=DIMENSIONS, digits=st.integers(1, 6))
 def test_rounded_messages_stay_within_the_bound(seed, d, digits):
