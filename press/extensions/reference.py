@@ -99,7 +99,7 @@ def write_pages(app: Sphinx, config: Config) -> None:
 
 
 def leave_out_of_print(app: Sphinx) -> None:
-    if app.builder.format != "html":
+    if app.builder.format == "latex":
         root = app.config.external_site_map.root
         root.subtrees = [part for part in root.subtrees if part.caption != PART]
         app.config.exclude_patterns += ["package.md", f"{PAGES}/*"]
@@ -207,12 +207,18 @@ def read_signature(
     return text, None if what == "class" else returns
 
 
+def own_source(app: Sphinx, module: str, name: str) -> str:
+    """A property does not say of what module it is."""
+    return module
+
+
 def setup(app: Sphinx) -> dict:
     app.setup_extension("sphinx.ext.autodoc")
     app.setup_extension("sphinx.ext.napoleon")
     app.setup_extension("sphinx.ext.viewcode")
     app.connect("config-inited", write_pages, priority=100)
     app.connect("builder-inited", leave_out_of_print)
+    app.connect("viewcode-follow-imported", own_source)
     app.connect("autodoc-process-signature", read_signature)
     app.connect("autodoc-process-docstring", read_docstring, priority=100)
     return {"parallel_read_safe": True}
