@@ -252,7 +252,14 @@ def test_contents_list_every_page_once():
         )
 
     contents = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
-    assert sorted(entries(contents)) == sorted(PAGES)
+    package = ROOT / "src" / "agent_dynamics"
+    modules = [
+        ".".join(path.relative_to(package).with_suffix("").parts)
+        for path in package.rglob("[!_]*.py")
+    ]
+    assert sorted(entries(contents)) == sorted(
+        [*PAGES, *(f"api/{module}" for module in modules)]
+    )
 
 
 def test_docstrings_cite_results_and_equations_that_the_book_has():

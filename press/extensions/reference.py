@@ -16,6 +16,7 @@ import sys
 from functools import cache
 from pathlib import Path
 
+from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.config import Config
 from sphinx.util.inspect import stringify_signature
@@ -45,6 +46,10 @@ MARKED = re.compile(
 )
 # A prime of mathematics, not an apostrophe: after a bracket, a digit, a letter's name.
 PRIME = re.compile(r"([\])\dA-Z]|(?<![A-Za-z])[a-z]|phi|Delta)('+)(?!s\b)")
+# Where Sphinx writes a signature with a parameter a line.
+PARAMETERS = re.compile(
+    r'(?<=<span class="sig-paren">\(</span>)\s*<dl>.*?</dl>', re.DOTALL
+)
 
 
 @cache
@@ -99,7 +104,7 @@ def write_pages(app: Sphinx, config: Config) -> None:
 
 
 def leave_out_of_print(app: Sphinx) -> None:
-    if app.builder.format != "html":
+    if app.builder.format == "latex":
         root = app.config.external_site_map.root
         root.subtrees = [part for part in root.subtrees if part.caption != PART]
         app.config.exclude_patterns += ["package.md", f"{PAGES}/*"]
@@ -207,12 +212,40 @@ def read_signature(
     return text, None if what == "class" else returns
 
 
+def own_source(app: Sphinx, module: str, name: str) -> str:
+    """A property does not say of what module it is."""
+    return module
+
+
+def mend(
+    app: Sphinx, page: str, template: str, context: dict, doctree: nodes.document | None
+) -> None:
+    """Sphinx sets the parameters of a long signature as a list of definitions without
+    terms, and the theme the fold of a part's pages without a name.
+    """
+    if doctree is not None:
+        context["body"] = PARAMETERS.sub(
+            lambda found: re.sub("(</?)d[ld]>", r"\1span>", found[0]), context["body"]
+        )
+    if navigation := context.get("generate_toctree_html"):
+
+        def named(**options: object) -> object:
+            tree = navigation(**options)
+            for fold in tree.find_all("summary"):
+                fold["aria-label"] = "Pages of this part"
+            return tree
+
+        context["generate_toctree_html"] = named
+
+
 def setup(app: Sphinx) -> dict:
     app.setup_extension("sphinx.ext.autodoc")
     app.setup_extension("sphinx.ext.napoleon")
     app.setup_extension("sphinx.ext.viewcode")
     app.connect("config-inited", write_pages, priority=100)
     app.connect("builder-inited", leave_out_of_print)
+    app.connect("viewcode-follow-imported", own_source)
     app.connect("autodoc-process-signature", read_signature)
+    app.connect("html-page-context", mend, priority=900)
     app.connect("autodoc-process-docstring", read_docstring, priority=100)
     return {"parallel_read_safe": True}

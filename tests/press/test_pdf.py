@@ -88,6 +88,8 @@ def title(page: str) -> str:
 def test_parts_and_chapters_are_all_there_in_the_order_of_the_contents(outline):
     expected = ["Introduction"]
     for part in CONTENTS["parts"]:
+        if part["caption"] == "The package":  # for the screen
+            continue
         expected += [part["caption"]] if part.get("numbered") else []
         expected += [title(chapter["file"]) for chapter in part["chapters"]]
     expected.append("Solutions")

@@ -31,9 +31,15 @@ class Quiet(SimpleHTTPRequestHandler):
         pass
 
 
+def reference_pages() -> list[str]:
+    """The pages of the package's modules."""
+    contents = (BOOK.parent / "_toc.yml").read_text(encoding="utf-8")
+    return re.findall(r"file: (api/\S+)", contents)
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """`page` is every page in turn, search, index and cited tests too; `notebook` every
-    one that has code.
+    """`page` is every page in turn, search, index, cited tests and the source of one
+    module too; `notebook` every one that has code.
     """
     sources = {
         path.stem: path.read_text(encoding="utf-8")
@@ -41,8 +47,11 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     }
     tests = sorted(set(re.findall(r"`(tests/\w+)\.py::", "".join(sources.values()))))
     if "page" in metafunc.fixturenames:
+        made = [*reference_pages(), "_modules/agent_dynamics/language_model/experiment"]
         metafunc.parametrize(
-            "page", [*sources, *tests, "search", "genindex"], scope="module"
+            "page",
+            [*sources, *tests, *made, "search", "genindex"],
+            scope="module",
         )
     if "notebook" in metafunc.fixturenames:
         metafunc.parametrize(
@@ -53,6 +62,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
                 if re.search(r"^```\{code-cell\}", text, re.MULTILINE)
             ],
         )
+
+
+@pytest.fixture(scope="session")
+def pages() -> list[str]:
+    """What the contents list, in any order."""
+    return [*(path.stem for path in BOOK.glob("*.md")), *reference_pages()]
 
 
 @pytest.fixture(scope="session")

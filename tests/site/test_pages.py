@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator
-from pathlib import Path
+from os.path import normpath
 from types import SimpleNamespace
 from urllib.parse import urljoin, urlsplit
 
@@ -14,7 +14,6 @@ from agent_dynamics.book.claims import ledger
 
 pytestmark = pytest.mark.site
 
-BOOK = Path(__file__).parents[2] / "book"
 WIDTHS = {"desk": 1280, "phone": 390}
 HEIGHT = 900
 
@@ -285,17 +284,20 @@ def test_the_first_page_is_readable_before_any_script_has_loaded(
     tab.close()
 
 
-def test_next_leads_through_the_whole_book_and_previous_back(site):
+def test_next_leads_through_the_whole_book_and_previous_back(site, pages):
     link = re.compile(r'class="(left-prev|right-next)"\s+href="([^"]+)"')
     neighbours = {
-        page.name: dict(link.findall(page.read_text(encoding="utf-8")))
-        for page in site.glob("*.html")
+        page.relative_to(site).as_posix(): {
+            way: normpath(page.relative_to(site).parent / there)
+            for way, there in link.findall(page.read_text(encoding="utf-8"))
+        }
+        for page in [*site.glob("*.html"), *site.glob("api/*.html")]
     }
     read = ["index.html"]
     while following := neighbours[read[-1]].get("right-next"):
         assert neighbours[following]["left-prev"] == read[-1]
         read.append(following)
-    assert set(read) == {f"{path.stem}.html" for path in BOOK.glob("*.md")}
+    assert set(read) == {f"{page}.html" for page in pages}
 
 
 def test_a_term_shows_its_definition_to_a_pointer(tab, address):
@@ -372,6 +374,24 @@ def shown(tab: Page) -> int:
     return tab.evaluate(
         "() => [...document.querySelectorAll('.claim')].filter(e => "
         "e.checkVisibility()).length"
+    )
+
+
+def test_a_name_in_a_chapters_code_opens_its_entry_and_that_one_its_source(
+    tab, address
+):
+    tab.goto(f"{address}/04-misaligned.html")
+    tab.evaluate(UNFOLD)
+    tab.locator("div.cell_input a", has_text="small_step_limit").last.click()
+    assert tab.url.endswith(
+        "api/equilibrium.html#agent_dynamics.equilibrium.small_step_limit"
+    )
+    entry = tab.locator("dl:has(> dt[id$='.small_step_limit'])")
+    assert "4.2" in entry.locator("dd a[href*='thm-small-step']").inner_text()
+    entry.locator("a:has(.viewcode-link)").click()
+    assert (
+        "def small_step_limit("
+        in tab.locator("#" + tab.url.partition("#")[2].replace(".", "\\.")).inner_text()
     )
 
 
