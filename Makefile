@@ -210,7 +210,7 @@ STALE = $(filter-out $(NOTEBOOKS) $(COPIED),$(wildcard $(SOURCE)/*.*) $(shell fi
 $(WHEEL): $(filter-out requirements.lock,$(PACKAGE)) pyproject.toml $(wildcard README.md LICENSE) | $(READY)
 	@rm -rf $(@D) && mkdir -p $(@D)/package && cp -r pyproject.toml README.md LICENSE src $(@D)/package
 	@rm -rf $(@D)/package/src/*.egg-info && chmod -R u=rwX,go=rX $(@D)/package
-	@SOURCE_DATE_EPOCH=315532800 .venv/bin/pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir $(@D) ./$(@D)/package
+	@umask 022 && SOURCE_DATE_EPOCH=315532800 .venv/bin/pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir $(@D) ./$(@D)/package
 	@rm -r $(@D)/package
 
 $(COURSE)/student.zip: $(CHAPTERS) $(WHEEL) requirements.lock $(PRESS) $(wildcard book/*.md book/*.bib)

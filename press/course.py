@@ -75,18 +75,16 @@ def contents(chapters: dict[str, NotebookNode]) -> str:
     return "\n".join(f"- `{name}.ipynb`: {title}" for name, title in titles.items())
 
 
-def requirements(chapters: dict[str, NotebookNode], wheel: Path) -> str:
-    """What pip installs for all notebooks: the wheel, JupyterLab and what they need."""
+def requirements(needed: list[str], package: str) -> list[str]:
+    """What pip installs for all notebooks: the package with these extras, JupyterLab,
+    and what they depend on.
+    """
     about = project()
-    needed = sorted(
-        {extra for notebook in chapters.values() for extra in extras(notebook)}
-    )
-    asked = about["dependencies"] + about["optional-dependencies"]["lab"]
-    for extra in needed:
+    asked = [*about["dependencies"]]
+    for extra in ("lab", *needed):
         asked += about["optional-dependencies"][extra]
     lock = (HERE.parent / "requirements.lock").read_text(encoding="utf-8")
-    package = f"./{wheel.name}" + (f"[{','.join(needed)}]" if needed else "")
-    return "\n".join([package, *pins(lock, asked)]) + "\n"
+    return [package, *pins(lock, asked)]
 
 
 def pack(folder: Path, archive: Path) -> None:
@@ -105,6 +103,10 @@ def main(executed: Path, wheel: Path, course: Path) -> None:
         for path in sorted(executed.glob("[0-9][0-9]-*.ipynb"))
     }
     plain = Plain(targets(), lambda page: f"{page}.ipynb" if page in chapters else None)
+    needed = sorted(
+        {extra for chapter in chapters.values() for extra in extras(chapter)}
+    )
+    package = f"./{wheel.name}" + (f"[{','.join(needed)}]" if needed else "")
     for kind in ("student", "instructor"):
         shutil.rmtree(course / kind, ignore_errors=True)
         (course / kind).mkdir(parents=True)
@@ -112,12 +114,13 @@ def main(executed: Path, wheel: Path, course: Path) -> None:
         said = {
             "edition": f"{kind.capitalize()} edition",
             "torch_index": TORCH_INDEX,
-            "wheel": wheel.name,
         }
-        readme = README.format(chapters=contents(chapters), **said)
+        readme = README.format(
+            chapters=contents(chapters), package=package, wheel=wheel.name, **said
+        )
         (course / kind / "README.md").write_text(readme, encoding="utf-8")
         (course / kind / "requirements.txt").write_text(
-            requirements(chapters, wheel), encoding="utf-8"
+            "\n".join(requirements(needed, package)) + "\n", encoding="utf-8"
         )
         for name, notebook in chapters.items():
             made = edition(

@@ -19,20 +19,19 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = "agent_dynamics"
 
 
-def project(root: Path = ROOT) -> dict:
+def project() -> dict:
     """What pyproject.toml says of the package."""
-    return tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))[
-        "project"
-    ]
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    return tomllib.loads(text)["project"]
 
 
-def extras(notebook: NotebookNode, about: dict | None = None) -> dict[str, list[str]]:
+def extras(notebook: NotebookNode) -> dict[str, list[str]]:
     """The extras that the notebook needs, each with the modules it brings."""
-    about = about or project()
+    about = project()
     offered = {
         extra: names(lines)
         for extra, lines in sorted(
-            about.get("optional-dependencies", {}).items(),
+            about["optional-dependencies"].items(),
             key=lambda entry: len(entry[1]),
         )
     }

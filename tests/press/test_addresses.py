@@ -14,6 +14,7 @@ from sphinx.testing.util import SphinxTestApp
 ROOT = Path(__file__).parents[2]
 CONF = """
 extensions = ["myst_nb", "edition", "repository", "address", "page_meta"]
+source_suffix = {".md": "myst-nb", ".ipynb": "myst-nb"}  # the default one is shared
 root_doc = "index"
 html_title = "The book"
 html_theme = "sphinx_book_theme"

@@ -147,9 +147,14 @@ def run_install(tmp_path, monkeypatch):
 
     asked, names = [], {}
 
-    def run(name: str, missing: bool) -> list[str]:
+    def no(name: str) -> None:
+        return None
+
+    def run(name: str, missing: bool, torch: bool = False) -> list[str]:
         if missing:
-            monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+            monkeypatch.setattr(
+                importlib.util, "find_spec", {"torch": "there"}.get if torch else no
+            )
         source = TransformerManager().transform_cell(
             install_cell(page(name), WHEEL).source
         )
@@ -183,6 +188,17 @@ def test_without_a_wheel_it_comes_from_the_published_site(run_install, monkeypat
     (line,) = run_install("01-setting", missing=True)
     address = f"https://example.org/book/files/{WHEEL}"
     assert line.endswith(f'"agent-dynamics @ {address}"')
+
+
+def test_a_torch_that_is_there_stays_and_else_a_build_for_cpus_is_asked_for(
+    run_install, tmp_path
+):
+    (tmp_path / WHEEL).touch()
+    run_install("01-setting", missing=True, torch=True)
+    there, absent = run_install("01-setting", missing=True)
+    index = "--extra-index-url https://download.pytorch.org/whl/cpu "
+    assert index not in there and "--upgrade" not in there
+    assert index in absent
 
 
 def test_without_either_the_reader_is_told_what_to_do(run_install, monkeypatch):
