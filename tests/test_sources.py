@@ -3,12 +3,15 @@ and self-contained.
 """
 
 import ast
+import importlib
+import inspect
 import re
 import sys
 import tomllib
 from functools import cache
 from importlib.metadata import packages_distributions
 from pathlib import Path
+from typing import get_type_hints
 
 import jupytext
 import pytest
@@ -282,3 +285,22 @@ def test_docstrings_cite_results_and_equations_that_the_book_has():
 )
 def test_every_module_is_read_in_one_sitting(path):
     assert len(path.read_text(encoding="utf-8").splitlines()) <= 300
+
+
+def test_every_annotation_of_the_package_can_be_checked():
+    unreadable = []
+    for path in sorted((ROOT / "src").rglob("*.py")):
+        parts = path.relative_to(ROOT / "src").with_suffix("").parts
+        module = importlib.import_module(".".join(parts).removesuffix(".__init__"))
+        things = [thing for _, thing in inspect.getmembers(module)]
+        classes = [thing for thing in things if inspect.isclass(thing)]
+        for thing in [*things, *(x for c in classes for x in vars(c).values())]:
+            own = getattr(thing, "fget", thing)
+            if (
+                inspect.isfunction(own) or inspect.isclass(own)
+            ) and own.__module__ == module.__name__:
+                try:
+                    get_type_hints(own)
+                except Exception as error:
+                    unreadable.append(f"{own}: {error}")
+    assert unreadable == []

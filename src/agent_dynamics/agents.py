@@ -62,7 +62,7 @@ class GradientAgent:
     """
 
     def __init__(
-        self, prompt: Prompt, step_size: float | Float[Tensor, ...], steps: int = 1
+        self, prompt: Prompt, step_size: float | Float[Tensor, "..."], steps: int = 1
     ) -> None:
         self.prompt = prompt
         self.step_size = _checks.positive("step_size", step_size, like=prompt.inputs)

@@ -222,14 +222,14 @@ class _Fit:
             centred, full_matrices=False
         )
 
-    def unexplained(self) -> Float[Tensor, ...]:
+    def unexplained(self) -> Float[Tensor, "..."]:
         """Sum of squares of the replies off the span of the messages before them, shape
         (...).
         """
         explained = self.left @ (self.left.mT @ self.replies)
         return (self.replies - explained).square().sum((-2, -1))
 
-    def keep(self, sigma: Float[Tensor, ...]) -> _Fit:
+    def keep(self, sigma: Float[Tensor, "..."]) -> _Fit:
         """Fit on the directions that vary at least twice as much as noise would."""
         turns, d = self.replies.shape[-2:]
         self.sigma = sigma

@@ -133,7 +133,7 @@ def limit_bound(
     agent_u: AffineAgent,
     learned_w: AffineAgent,
     learned_u: AffineAgent,
-) -> Float[Tensor, ...]:
+) -> Float[Tensor, "..."]:
     """How far learned agents settle from the exact agents that they imitate, at most.
 
     Let delta_W = ||[A' - A, a' - a]||_F be the error of W's learned map, delta_U that

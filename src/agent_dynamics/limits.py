@@ -146,7 +146,7 @@ def redrawn_plateau(
 def _limits(
     agents: Sequence[AffineAgent],
     messages: list[Float[Tensor, "*batch d"]],
-    rate: Float[Tensor, ...],
+    rate: Float[Tensor, "..."],
 ) -> Limits:
     errors = [
         message - agent.target for message, agent in zip(messages, agents, strict=True)
@@ -160,7 +160,7 @@ def _limits(
 
 def _fixed_point(
     matrix: Float[Tensor, "*#batch d d"], offset: Float[Tensor, "*#batch d"]
-) -> tuple[Float[Tensor, "... d"], Float[Tensor, ...]]:
+) -> tuple[Float[Tensor, "... d"], Float[Tensor, "..."]]:
     rate = _contraction(matrix)
     identity = eye(matrix)
     return solve(identity - matrix, offset), rate

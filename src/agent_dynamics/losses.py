@@ -63,7 +63,7 @@ class _Loss:
             inputs=self.inputs.shape[:-2], labels=self.labels.shape[:-1]
         )
 
-    def loss(self, v: Float[Tensor, "... d"]) -> Float[Tensor, ...]:
+    def loss(self, v: Float[Tensor, "... d"]) -> Float[Tensor, "..."]:
         """L(v) for messages v (..., d); shape (...)."""
         return self._value(self._scores(v)).mean(-1)
 
@@ -269,7 +269,9 @@ class ObjectiveAgent:
             objective's batch.
     """
 
-    def __init__(self, objective: _Loss, step_size: float | Float[Tensor, ...]) -> None:
+    def __init__(
+        self, objective: _Loss, step_size: float | Float[Tensor, "..."]
+    ) -> None:
         self.objective = objective
         self.step_size = _checks.positive("step_size", step_size, like=objective.inputs)
         self.batch = _checks.broadcast_shapes(

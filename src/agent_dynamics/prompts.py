@@ -83,7 +83,7 @@ class Prompt:
         tokens = torch.cat([inputs, labels[..., :1]], dim=-1)
         return tokens.mT @ tokens / self.examples
 
-    def loss(self, w: Float[Tensor, "... {self.dimension}"]) -> Float[Tensor, ...]:
+    def loss(self, w: Float[Tensor, "... {self.dimension}"]) -> Float[Tensor, "..."]:
         """L(w) = (w - t)' S (w - t) / 2 for messages w (..., d); shape (...)."""
         gap = self._gap(w)
         return (gap * apply(self.covariance, gap)).sum(-1) / 2
@@ -157,11 +157,11 @@ def prompt_with_covariance(
 
 def random_covariance(
     d: int,
-    condition_number: float | Float[Tensor, ...] = 1.0,
+    condition_number: float | Float[Tensor, "..."] = 1.0,
     *,
     generator: torch.Generator,
     rank: int | None = None,
-    largest: float | Float[Tensor, ...] = 1.0,
+    largest: float | Float[Tensor, "..."] = 1.0,
     shape: tuple[int, ...] = (),
 ) -> Float[Tensor, "... d d"]:
     """Random covariances with a given spectrum's ends and a Haar-random orientation.
@@ -256,8 +256,8 @@ def turned_covariance(
 
 def target_pair(
     d: int,
-    angle: float | Float[Tensor, ...],
-    norm: float | Float[Tensor, ...] = 1.0,
+    angle: float | Float[Tensor, "..."],
+    norm: float | Float[Tensor, "..."] = 1.0,
     *,
     generator: torch.Generator,
     shape: tuple[int, ...] = (),

@@ -69,7 +69,7 @@ class TrainedLSA:
 
 def operator_error(
     model: LinearSelfAttention, prompt: Prompt, step_size: float
-) -> Float[Tensor, ...]:
+) -> Float[Tensor, "..."]:
     """How far the learned step is from the gradient step, as affine maps, per prompt.
 
     With (A, b) the map measured on the prompt and S its geometry, the relative error
