@@ -1,6 +1,7 @@
 """The site's size, and what its drawings keep when they are made smaller."""
 
 import re
+from pathlib import Path
 
 import pytest
 
@@ -9,18 +10,29 @@ pytestmark = pytest.mark.site
 MEGABYTE = 1_000_000
 # The book on paper is there only where it was set, and no page loads it.
 NOT_COUNTED = ("_static/mathjax/", "_static/vendor/", "files/book.pdf")
+PACKAGE = ("api/", "_modules/", "files/")  # what is there to look up and to take along
 
 
-def test_the_site_has_at_most_ten_megabytes_beside_fonts_mathematics_and_pdf(site):
+def size(site: Path, *, package: bool) -> int:
+    """Bytes of the files that belong to the package, or of those that do not."""
     files = {
         path.relative_to(site).as_posix(): path.stat().st_size
         for path in site.rglob("*")
         if path.is_file()
     }
-    assert (
-        sum(size for name, size in files.items() if not name.startswith(NOT_COUNTED))
-        <= 10 * MEGABYTE
+    return sum(
+        size
+        for name, size in files.items()
+        if name.startswith(PACKAGE) == package and not name.startswith(NOT_COUNTED)
     )
+
+
+def test_the_book_has_at_most_ten_megabytes_beside_fonts_mathematics_and_pdf(site):
+    assert size(site, package=False) <= 10 * MEGABYTE
+
+
+def test_the_package_its_reference_and_its_files_have_at_most_four_megabytes(site):
+    assert size(site, package=True) <= 4 * MEGABYTE
 
 
 def test_no_page_with_its_images_has_more_than_a_megabyte_and_a_half(site):
@@ -30,8 +42,8 @@ def test_no_page_with_its_images_has_more_than_a_megabyte_and_a_half(site):
             page.parent / source
             for source in re.findall(r'<img[^>]* src="([^":#]+)["#]', text)
         }
-        size = len(text.encode()) + sum(image.stat().st_size for image in images)
-        assert size <= 1.5 * MEGABYTE, f"{page.name}: {size:,} bytes"
+        total = len(text.encode()) + sum(image.stat().st_size for image in images)
+        assert total <= 1.5 * MEGABYTE, f"{page.name}: {total:,} bytes"
 
 
 def test_drawings_stay_as_they_were_drawn(site):
