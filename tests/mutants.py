@@ -30,13 +30,16 @@ from tqdm import tqdm
 ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / "_build" / "mutants"
 OWN = "prompts agents lsa training interaction equilibrium angle limits adversary"
-TESTS = {name: [name] for name in [*OWN.split(), "helper", "diagnosis", "losses"]} | {
+SHAPES = "bad_shapes"  # what every module does with shapes that do not fit
+TESTS = {
+    name: [name, SHAPES] for name in [*OWN.split(), "helper", "diagnosis", "losses"]
+} | {
     "_maps": ["equilibrium", "angle", "limits"],
     "linear": ["equilibrium", "angle", "limits"],
     "_line_search": ["losses"],
     "_training_run": ["training"],
     "_training_data": ["training"],
-    "_checks": ["prompts", "agents", "interaction", "angle", "training"],
+    "_checks": ["prompts", "agents", "interaction", "angle", "training", SHAPES],
     "_doubling": ["interaction"],
 }
 ARITHMETIC, ORDER = "Add|Sub|Mul|Div|FloorDiv|Mod|Pow|BitOr|BitAnd", "(Not)?Eq|[LG]tE?"

@@ -217,6 +217,25 @@ def test_isotropic_geometry_is_monotone_for_every_orientation():
     assert (plateau.diff(dim=-1) > 0).all()
 
 
+def test_a_batch_of_agents_shares_two_directions():
+    random = torch.Generator().manual_seed(3)
+    geometries = random_covariance(3, 5.0, generator=random, shape=(2, 4))
+    first, second = torch.eye(3, dtype=torch.float64)[:2]
+    angles = torch.tensor([0.3, 2.0], dtype=torch.float64)
+
+    def agents(part):
+        return [
+            GradientAgent(prompt_with_covariance(s, first, 6, generator=random), 1.0)
+            for s in geometries[(slice(None), *part)]
+        ]
+
+    together = plateau_vs_angle(*agents(()), first, second, angles)
+    for i in range(4):
+        alone = plateau_vs_angle(*agents((i,)), first, second, angles)
+        for batch, one in zip(together, alone, strict=True):
+            torch.testing.assert_close(batch[i], one, rtol=1e-9, atol=1e-14)
+
+
 @pytest.mark.parametrize("which", ["first", "second", "angle"])
 def test_directions_may_be_off_by_their_rounding_and_no_more(which):
     d = 20
