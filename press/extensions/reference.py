@@ -19,7 +19,10 @@ from pathlib import Path
 from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.config import Config
+from sphinx.util import logging
 from sphinx.util.inspect import stringify_signature
+
+logger = logging.getLogger(__name__)
 
 PACKAGE = Path(__file__).parents[2] / "src" / "agent_dynamics"
 PART = "The package"
@@ -238,6 +241,18 @@ def mend(
         context["generate_toctree_html"] = named
 
 
+def refuse_silence(
+    app: Sphinx, what: str, name: str, obj: object, skip: bool, options: object
+) -> None:
+    """A public name without documentation, which autodoc would leave out, is a warning,
+    and the build takes warnings for errors.
+    """
+    code = getattr(obj, "fget", obj)
+    listed = getattr(code, "__module__", None) in modules()
+    if skip and listed and not name.startswith("_") and not inspect.getdoc(obj):
+        logger.warning(f"{code.__module__}.{code.__qualname__} has no docstring")
+
+
 def setup(app: Sphinx) -> dict:
     app.setup_extension("sphinx.ext.autodoc")
     app.setup_extension("sphinx.ext.napoleon")
@@ -246,6 +261,7 @@ def setup(app: Sphinx) -> dict:
     app.connect("builder-inited", leave_out_of_print)
     app.connect("viewcode-follow-imported", own_source)
     app.connect("autodoc-process-signature", read_signature)
+    app.connect("autodoc-skip-member", refuse_silence)
     app.connect("html-page-context", mend, priority=900)
     app.connect("autodoc-process-docstring", read_docstring, priority=100)
     return {"parallel_read_safe": True}

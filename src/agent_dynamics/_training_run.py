@@ -34,7 +34,7 @@ class TrainingConfig:
         value_scale, query_scale: standard deviations of the initial entries of V and of
             Q. Unequal ones train fastest: the answer is bilinear in V and Q, so
             gradient flow keeps ||V||^2 - ||Q||^2, and the blocks that must cancel do so
-            at a rate that this difference sets.
+            at a rate that this difference sets (:prf:ref:`prop-balance`).
         learning_rate: constant step of Adam with the AMSGrad bound.
         batch_size: prompts a step.
         steps: the most steps taken.

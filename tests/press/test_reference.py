@@ -76,6 +76,24 @@ def test_every_public_name_has_an_entry(module, entries):
     assert set(public(import_module(module))) - entries == set()
 
 
+def test_a_public_name_without_a_docstring_is_a_warning(tmp_path, monkeypatch):
+    module = import_module("agent_dynamics.limits")
+    monkeypatch.setattr(module.ring_equilibrium, "__doc__", None)
+    monkeypatch.setattr(module.Limits, "__doc__", None)
+    (tmp_path / "conf.py").write_text(
+        "extensions = ['myst_parser', 'sphinx_proof', 'reference']\nroot_doc = 'page'\n"
+    )
+    (tmp_path / "page.md").write_text("# Page\n\n```{toctree}\napi/limits\n```\n")
+    app = SphinxTestApp("dummy", srcdir=tmp_path)
+    app.build()
+    app.cleanup()
+    silent = re.findall(r"(\S+) has no docstring", app.warning.getvalue())
+    assert {name.rpartition(".")[2] for name in silent} == {
+        "Limits",
+        "ring_equilibrium",
+    }
+
+
 def test_every_name_that_docstrings_may_link_to_has_an_entry(entries):
     assert reference.names() - entries == set()
 
