@@ -146,7 +146,7 @@ lab: $(READY) ## open the chapters as notebooks in JupyterLab
 
 lock: ## write requirements.lock anew from pyproject.toml
 	rm -rf _build/lock && $(PYTHON) -m venv _build/lock
-	_build/lock/bin/pip install --no-deps --retries 1 --extra-index-url $(TORCH_INDEX) torch==2.13.0
+	_build/lock/bin/pip install --no-deps --retries 1 --extra-index-url $(TORCH_INDEX) $$(grep '^torch==' requirements.lock)
 	_build/lock/bin/pip install 'setuptools>=77' '.[book,test,lab,dev]'
 	{ echo "# Exact versions of everything that make book and make test install. Written by: make lock"; \
 	  _build/lock/bin/pip freeze --all | grep -vE '^(pip|agent-dynamics)( |=)' | sed 's/+cpu//'; } > requirements.lock

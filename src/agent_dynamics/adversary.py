@@ -43,7 +43,7 @@ class OneSided:
 
     def winner(self, tolerance: float = 1e-12) -> np.ndarray | np.str_:
         """Who misses by at most `tolerance`: "w", "u", "both" or "neither", an array of
-        shape (...).
+        shape (...), a string for one pair.
 
         With "both", each agent hits its own target at every turn of its own: the
         messages have period 2.

@@ -78,7 +78,7 @@ class Diagnosis:
     """What the messages of two agents W and U tell of them.
 
     Attributes:
-        label: one of `LABELS` a pair, an array of shape (...).
+        label: one of `LABELS` a pair, an array of shape (...); a string for one pair.
         w, u: limits of W's and of U's messages, shape (..., d); of no meaning where the
             pair is unstable.
         rate: spectral radius of A B on the directions that the messages explore, shape
