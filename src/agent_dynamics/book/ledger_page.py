@@ -90,7 +90,7 @@ def _card(claim: Claim, verdict: Verdict | None) -> str:
     about += [f"{{numref}}`Figure %s <fig-{claim.figure}>`"] if claim.figure else []
     found, name = word(verdict), f"claim-{claim.id}"
     if verdict and verdict.model:
-        about.insert(0, verdict.model)
+        about.append(verdict.model)
         name += "-" + re.sub(r"[^a-z0-9]+", "-", verdict.model.lower())
     kinds = f"{claim.source.split()[0]} {found.replace(' ', '-')}"
     lines = [
