@@ -36,6 +36,8 @@ TESTS = {name: [name, SHAPES] for name in [*OWN.split(), *LATER]} | {
     "_maps": ["equilibrium", "angle", "limits"],
     "linear": ["equilibrium", "angle", "limits"],
     "_line_search": ["losses"],
+    "_planning": ["helper"],
+    "_steering": ["helper"],
     "_training_run": ["training"],
     "_training_data": ["training"],
     "_checks": ["prompts", "agents", "interaction", "angle", "training", SHAPES],

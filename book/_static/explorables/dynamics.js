@@ -108,6 +108,9 @@ const dynamics = (() => {
   const roundFactor = (s, step, helper) =>
     (1 - step * s) * (helper ? 1 - s / (helper.estimate * s + helper.damping) : 1);
 
+  // The least damping with which the helper's estimate is at least half of the truth.
+  const safeDamping = (eigenvalues, estimate) => Math.max(0, (0.5 - estimate) * Math.max(...eigenvalues));
+
   return {
     geometry,
     rate,
@@ -120,6 +123,7 @@ const dynamics = (() => {
     spectrum,
     mainErrors,
     roundFactor,
+    safeDamping,
     scaled,
   };
 })();
