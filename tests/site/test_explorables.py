@@ -176,6 +176,7 @@ def test_plateaus_and_the_largest_monotone_angle_are_the_packages(arithmetic):
                 plateaus: {angles.tolist()}.map(
                     (theta) => dynamics.plateau(N, {orientation}, theta)),
                 limit: dynamics.thetaMax(dynamics.conditionNumber(N)),
+                level: dynamics.levelLine(N, 0.3, 8),
             }}));
         }}""")
         plateaus = plateau_vs_angle(
@@ -190,6 +191,10 @@ def test_plateaus_and_the_largest_monotone_angle_are_the_packages(arithmetic):
                 mine["limit"],
                 monotone_angle_limit(torch.linalg.cond(plateau_matrix(*ordered))),
             )
+            level = torch.tensor(mine["level"], dtype=torch.float64)
+            G = plateau_matrix(*ordered)
+            constant = torch.full((8,), 0.3, dtype=torch.float64)
+            close(((level @ G) * level).sum(-1), constant)
 
 
 def test_largest_monotone_angle_at_the_ends(arithmetic):

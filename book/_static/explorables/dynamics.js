@@ -75,6 +75,15 @@ const dynamics = (() => {
     return x * x + y * y;
   }
 
+  // Gaps of one bias: `count` points on the ellipse where ||N Delta||^2 has this value.
+  function levelLine(N, value, count) {
+    const inverse = solve(N, [1, 0, 0, 1]);
+    return Array.from({ length: count }, (_, i) => {
+      const turn = (2 * Math.PI * i) / count;
+      return apply(inverse, [Math.sqrt(value) * Math.cos(turn), Math.sqrt(value) * Math.sin(turn)]);
+    });
+  }
+
   // The condition number of G = N'N.
   function conditionNumber([a, b, c, d]) {
     const [p, q, r] = [a * a + c * c, a * b + c * d, b * b + d * d];
@@ -118,6 +127,7 @@ const dynamics = (() => {
     messages,
     biasMatrix,
     plateau,
+    levelLine,
     conditionNumber,
     thetaMax,
     spectrum,
