@@ -83,7 +83,7 @@ def pair(label: str, seed: int = 0) -> list[GradientAgent]:
             s_w = attack(s_u, s_w)
         case "one-sided u":
             s_u = attack(s_w, s_u)
-        case "oscillating":
+        case "two-sided":
             s_w, s_u = (with_eigenvalue(s, u - w, 1 / ETA) for s in (s_w, s_u))
         case "unstable":
             s_w, s_u = geometry(seed + 1, 2.3), geometry(seed + 2, 0.2)
@@ -320,7 +320,7 @@ def test_a_blind_loser_sends_the_messages_of_an_aligned_agent():
 
 
 @given(seed=seeds, stiffness=st.floats(0.1, 0.9), push=st.floats(0.1, 2))
-def test_a_winner_along_an_eigenvector_of_the_loser_looks_oscillating(
+def test_a_winner_along_an_eigenvector_of_the_loser_looks_two_sided(
     seed, stiffness, push
 ):
     w, q = (
@@ -333,13 +333,13 @@ def test_a_winner_along_an_eigenvector_of_the_loser_looks_oscillating(
         for s in (stiffness, 1.0)
     ]
     start = normal(PAIRS, D, seed=seed + 2)
-    one_sided, oscillating = (
+    one_sided, two_sided = (
         interact([winner, loser], start, turns=60) for loser in losers
     )
     torch.testing.assert_close(
-        one_sided.messages, oscillating.messages, rtol=0, atol=1e-11
+        one_sided.messages, two_sided.messages, rtol=0, atol=1e-11
     )
-    assert (diagnose(one_sided).label == "oscillating").mean() > 0.9
+    assert (diagnose(one_sided).label == "two-sided").mean() > 0.9
     # Nothing but rounding leaves the hyperplane in which the winner's messages lie.
     along = ((one_sided.by_agent(0) - w.unsqueeze(1)) * q.unsqueeze(1)).sum(-1)
     assert along.abs().max() < 1e-12
@@ -432,9 +432,9 @@ POWER = [
     ("one-sided u", 1e-3, 0.9, 1),
     ("one-sided u", 3e-3, 0.2, 0.55),
     ("one-sided u", 1e-2, 0, 0),
-    ("oscillating", 1e-3, 0.85, 1),
-    ("oscillating", 3e-3, 0.2, 0.55),
-    ("oscillating", 1e-2, 0, 0),
+    ("two-sided", 1e-3, 0.85, 1),
+    ("two-sided", 3e-3, 0.2, 0.55),
+    ("two-sided", 1e-2, 0, 0),
     ("unstable", 1e-1, 0.9, 1),
 ]
 

@@ -36,7 +36,7 @@ LABELS = (
     "misaligned",
     "one-sided w",
     "one-sided u",
-    "oscillating",
+    "two-sided",
     "unstable",
 )
 # Relative error of a noise-free message: rounding, and what is left of a layer's
@@ -105,7 +105,7 @@ def diagnose(trajectory: Trajectory, noise: float | None = None) -> Diagnosis:
     never decide, as the same messages come from both (:prf:ref:`thm-same-messages`): a
     winner against a loser that is blind to the gap looks aligned, and so do different
     targets that one message satisfies; a winner along an eigenvector of the loser's
-    geometry looks oscillating. With d turns or fewer the messages have not explored all
+    geometry looks two-sided. With d turns or fewer the messages have not explored all
     directions, and a few labels are wrong even without noise.
 
     Args:
