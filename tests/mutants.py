@@ -37,6 +37,7 @@ TESTS = {
     "_maps": ["equilibrium", "angle", "limits"],
     "linear": ["equilibrium", "angle", "limits"],
     "_line_search": ["losses"],
+    "_objective": ["losses"],
     "_training_run": ["training"],
     "_training_data": ["training"],
     "_checks": ["prompts", "agents", "interaction", "angle", "training", SHAPES],
