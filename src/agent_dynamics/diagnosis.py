@@ -108,10 +108,10 @@ def diagnose(trajectory: Trajectory, noise: float | None = None) -> Diagnosis:
     never decide, as the same messages come from both (:prf:ref:`thm-same-messages`): a
     winner against a loser that is blind to the gap looks aligned, and so do different
     targets that one message satisfies; a winner along an eigenvector of the loser's
-    geometry looks two-sided. Of an agent's steps only eta S shows, and several in a turn
-    look like one (:prf:ref:`prop-scale`). With d rounds or fewer the messages have not
-    explored all directions (:prf:ref:`thm-explored`), and a few labels are wrong even
-    without noise.
+    geometry looks two-sided. Of an agent's steps only eta S shows, and several in a
+    turn look like one (:prf:ref:`prop-scale`). With d rounds or fewer the messages have
+    not explored all directions (:prf:ref:`thm-explored`), and a few labels are wrong
+    even without noise.
 
     Args:
         trajectory: of two agents that take gradient steps, messages of shape (..., 2

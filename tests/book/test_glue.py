@@ -55,3 +55,23 @@ def test_readable_sets_powers_of_ten_and_minus_signs(value, spec, text):
 def test_a_number_that_is_not_finite_never_reaches_the_prose():
     with pytest.raises(ValueError, match="value was nan; it must be finite"):
         glue("share", float("nan"))
+
+
+@pytest.mark.parametrize(
+    ("value", "spec", "text"),
+    [
+        (3.21e-8, ".0e", "4 × 10⁻⁸"),
+        (9.6e-8, ".0e", "10⁻⁷"),
+        (9.4e-8, ".0e", "10⁻⁷"),
+        (0.551, ".2f", "0.56"),
+        (0.25, ".2f", "0.25"),
+        (1999.2, ",.0f", "2,000"),
+    ],
+)
+def test_a_bound_is_rounded_up(monkeypatch, value, spec, text):
+    shown = []
+    monkeypatch.setattr(
+        module, "display", lambda data, raw, metadata: shown.append(data)
+    )
+    glue("at most", value, spec, bound=True)
+    assert list(shown[0].values()) == [repr(text)]
