@@ -1,8 +1,9 @@
 """What a pair of agents is doing, read off its messages alone.
 
-With limits w and u of the two agents' messages, everything is in the persistent move
-g = u - w (:eq:`eq-persistent-move`). Each agent's reply to its own limit would move it
-on by A g (agent W, up to sign) and by B g (agent U), so (:prf:ref:`thm-signatures`)
+With limits w and u of the two agents' messages, everything is in the persistent
+disagreement g = u - w (:eq:`eq-persistent-move`). Each agent's reply to its own limit
+would move it on by A g (agent W, up to sign) and by B g (agent U), so
+(:prf:ref:`thm-signatures`)
 
     g = 0: aligned;
     A g = 0: W sits at its own target;  B g = 0: U does;
