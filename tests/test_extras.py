@@ -14,7 +14,13 @@ class Missing(importlib.abc.MetaPathFinder):
             raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
 sys.meta_path.insert(0, Missing())
 """
-ALL = ("pyarrow", "distributed", "openai", "httpx2")  # pandas comes with seaborn
+ALL = (
+    "pyarrow",
+    "distributed",
+    "openai",
+    "httpx2",
+    "pydantic",
+)  # pandas comes with seaborn
 
 
 def run(code: str, missing: tuple[str, ...]) -> subprocess.CompletedProcess:

@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 import torch
 
-from agent_dynamics.book import claims
+from agent_dynamics.book import claims, ledger_page
 from agent_dynamics.book.claims import (
     MIME,
     ClaimFailed,
     ledger,
     record,
     recorded,
-    show_ledger,
 )
+from agent_dynamics.book.ledger_page import show_ledger
 
 CLAIM, OTHER = list(ledger())[:2]
 
@@ -25,7 +25,8 @@ CLAIM, OTHER = list(ledger())[:2]
 def shown(monkeypatch):
     """What the notebook shows, in a reader's own session."""
     shown = []
-    monkeypatch.setattr(claims, "display", lambda data, raw: shown.append(data))
+    for module in (claims, ledger_page):
+        monkeypatch.setattr(module, "display", lambda data, raw: shown.append(data))
     monkeypatch.delenv("AGENT_DYNAMICS_BUILD", raising=False)
     monkeypatch.delenv("AGENT_DYNAMICS_PROFILE", raising=False)
     return shown
@@ -42,7 +43,8 @@ def build(shown, tmp_path, monkeypatch):
 def execute(folder, shown, *ids):
     """Leave an executed notebook in the folder that recorded the claims."""
     for claim in ids:
-        record(claim, predicted=1, measured=1, tolerance=0.1)
+        model = "some-model" if ledger()[claim].about_models else ""
+        record(claim, predicted=1, measured=1, tolerance=0.1, model=model)
     outputs = [
         {"output_type": "display_data", "metadata": {}, "data": data} for data in shown
     ]
@@ -148,7 +150,7 @@ def test_recorded_reads_the_verdicts_back_from_executed_notebooks(build, shown):
     verdict = record(CLAIM, predicted=[1.0, 2.0], measured=[1.0, 2.25], tolerance=0.5)
     assert MIME in json.loads(json.dumps(shown[0]))
     execute(build, shown)
-    assert recorded(build) == {CLAIM: verdict}
+    assert recorded(build) == {CLAIM: [verdict]}
 
 
 def test_a_full_build_fails_on_a_claim_that_no_chapter_recorded(build, shown):
@@ -164,7 +166,7 @@ def test_the_ledger_shows_every_claim_with_its_verdict_and_its_links(build, show
     assert page.count("**Holds**") == len(ledger())
     for claim in ledger().values():
         assert (
-            f":name: claim-{claim.id}\n" in page
+            f":name: claim-{claim.id}{'-some-model' * claim.about_models}\n" in page
             and claim.statement in page
             and f"[](/{claim.chapter})" in page
         )
@@ -180,7 +182,8 @@ def test_the_ledger_counts_its_claims_by_source_and_verdict(build, shown, monkey
     total = len(ledger())
     assert shown[0]["text/plain"] == (
         f"{total} claims: {paper} from the paper, {total - paper} added here; "
-        f"2 hold, 0 do not hold, {total - 2} not run."
+        f"2 hold, 0 do not hold, {total - 2} not run. "
+        "A claim about language models counts once for each."
     )
 
 
@@ -199,3 +202,49 @@ def test_outside_a_build_the_ledger_shows_the_claims_alone(shown):
     page = "\n".join(data["text/markdown"] for data in shown)
     assert page.count("Not run") == len(ledger())
     assert "{prf:ref}" not in page and "](/" not in page and ":::" not in page
+
+
+MODELS = next(claim.id for claim in ledger().values() if claim.about_models)
+
+
+def test_a_claim_about_models_is_entered_for_each_and_may_fail(build, shown):
+    for model, measured in (("one", 1), ("the Other-1", 3)):
+        record(MODELS, predicted=1, measured=measured, tolerance=0.1, model=model)
+    assert "Does not hold of the Other-1" in shown[-1]["text/markdown"]
+    execute(build, shown, CLAIM)
+    (build / f"{ledger()[MODELS].chapter}.ipynb").write_text(
+        (build / "01-setting.ipynb").read_text(encoding="utf-8"), encoding="utf-8"
+    )
+    verdicts = recorded(build)[MODELS]
+    assert [(v.model, v.holds) for v in verdicts] == [
+        ("one", True),
+        ("the Other-1", False),
+    ]
+    with pytest.raises(ValueError, match="model was ''; it must be a model's name"):
+        record(MODELS, predicted=1, measured=1, tolerance=0.1)
+    with pytest.raises(ValueError, match="model was 'one'; it must be left out"):
+        record(CLAIM, predicted=1, measured=1, tolerance=0.1, model="one")
+
+
+def test_a_bound_is_shown_as_its_share(build, shown):
+    verdict = record(CLAIM, measured=[1.0, 0.62], at_most=[4.0, 1.0])
+    assert verdict.holds and verdict.difference == 0.62 and verdict.bounds
+    assert "share of the bound 0.62, the worst of 2 values" in shown[0]["text/plain"]
+    assert "Predicted 1" not in shown[0]["text/markdown"]
+    with pytest.raises(ClaimFailed, match="share of the bound 1.5"):
+        record(CLAIM, measured=1.5, at_most=1.0)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({}, "at_most was left out"),
+        ({"predicted": 1}, "at_most was left out"),
+        ({"predicted": 1, "tolerance": 1, "at_most": 1}, "at_most was given"),
+        ({"at_most": 0}, "at_most was 0; it must be greater than 0"),
+        ({"at_most": [1, 2, 3]}, "at_most and measured was of shapes"),
+    ],
+)
+def test_a_bound_that_is_none_is_an_error(shown, given, message):
+    with pytest.raises(ValueError, match=message):
+        record(CLAIM, measured=[1, 2], **given)

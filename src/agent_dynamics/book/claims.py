@@ -1,16 +1,13 @@
 """The ledger of claims: what the paper or this book says, checked with a tolerance at
 every build.
 
-`claims.toml` lists every claim. A chapter records what it predicted and measured; the
-book's last page shows all of them and fails the full build when one is missing.
+`claims.toml` lists every claim. A chapter records what it predicted and measured.
 """
 
 from __future__ import annotations
 
 import json
 import tomllib
-from collections import Counter
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -38,8 +35,9 @@ class Claim:
         theorem: label of the theorem behind it, or empty.
         figure: name of the figure that shows it, or empty.
         needs: what a build has to be given before it can record the claim, or empty.
-            Such a claim may be missing, and as it says what a given model does, it may
-            fail without stopping the build.
+            Such a claim may be missing.
+        about_models: whether it is recorded of each language model. As it says what a
+            given model does, it may fail without stopping the build.
     """
 
     id: str
@@ -49,6 +47,7 @@ class Claim:
     theorem: str = ""
     figure: str = ""
     needs: str = ""
+    about_models: bool = False
 
 
 @dataclass(frozen=True)
@@ -57,12 +56,16 @@ class Verdict:
 
     Attributes:
         id: the claim's.
-        predicted, measured: the values where they differ most.
-        difference: their distance, divided by |predicted| where `relative`.
-        tolerance: the largest distance at which the claim holds.
+        predicted, measured: the values where they differ most; of a claim that bounds,
+            the bound and what is largest beside it.
+        difference: their distance, divided by |predicted| where `relative`; of a claim
+            that bounds, the share of the bound.
+        tolerance: the largest difference at which the claim holds.
         relative: whether the distance is relative.
         cases: how many pairs of values were compared.
         holds: whether every one lies within the tolerance.
+        bounds: whether the claim is that `predicted` is a bound.
+        model: of which the claim was recorded, or empty.
     """
 
     id: str
@@ -73,6 +76,8 @@ class Verdict:
     relative: bool
     cases: int
     holds: bool
+    bounds: bool = False
+    model: str = ""
 
 
 class ClaimFailed(AssertionError):
@@ -88,10 +93,12 @@ def ledger() -> dict[str, Claim]:
 def record(
     claim: str,
     *,
-    predicted: ArrayLike,
     measured: ArrayLike,
-    tolerance: float,
+    predicted: ArrayLike | None = None,
+    tolerance: float | None = None,
     relative: bool = False,
+    at_most: ArrayLike | None = None,
+    model: str = "",
 ) -> Verdict:
     """Compare a prediction with what was measured, show the verdict and, in a build,
     enter it in the ledger.
@@ -103,36 +110,42 @@ def record(
         tolerance: the largest |measured - predicted| (divided by |predicted| where
             `relative`).
         relative: measure the distance relative to the prediction.
+        at_most: in place of a prediction and its tolerance, what `measured` must not
+            exceed; greater than zero.
+        model: of which the claim is recorded, where the ledger has it of each.
 
     Raises:
         ValueError: an id that the ledger does not have, values that are not finite,
-            nothing to compare, a tolerance that is not positive, a relative distance to
-            a prediction of zero.
+            nothing to compare, a tolerance or a bound that is not positive, a relative
+            distance to a prediction of zero, a prediction and a bound or neither, a
+            model that is missing or too many.
         ClaimFailed: in a build of the book, a claim that does not hold.
     """
     claims = ledger()
     if claim not in claims:
         raise _checks.bad("claim", repr(claim), "an id in claims.toml")
-    tolerance = _checks.finite_number("tolerance", tolerance, above=0)
-    p, m = np.asarray(predicted, float), np.asarray(measured, float)
-    try:
-        p, m = np.broadcast_arrays(p, m)
-    except ValueError as error:
+    if bool(model) != claims[claim].about_models:
+        must = "a model's name" if claims[claim].about_models else "left out"
+        raise _checks.bad("model", repr(model), f"{must} for the claim {claim}")
+    if (at_most is None) != (predicted is not None and tolerance is not None):
         raise _checks.bad(
-            "predicted and measured",
-            f"of shapes {p.shape} and {m.shape}",
-            "shapes that broadcast together",
-        ) from error
-    if p.size == 0:
-        raise _checks.bad("measured", "empty", "at least one value")
-    for name, values in (("predicted", p), ("measured", m)):
-        if not np.isfinite(values).all():
-            raise _checks.bad(name, "not finite (NaN or infinity)", "finite")
-    if relative and (p == 0).any():
-        raise _checks.bad(
-            "predicted", "0", "other than 0 where the distance is relative"
+            "at_most",
+            "left out" if at_most is None else "given",
+            "given, or a prediction with its tolerance",
         )
-    distance = np.abs(m - p) / (np.abs(p) if relative else 1.0)
+    if at_most is None:
+        tolerance = _checks.finite_number("tolerance", tolerance, above=0)
+        p, m = _pairs("predicted", predicted, measured)
+        if relative and (p == 0).any():
+            raise _checks.bad(
+                "predicted", "0", "other than 0 where the distance is relative"
+            )
+        distance = np.abs(m - p) / (np.abs(p) if relative else 1.0)
+    else:
+        p, m = _pairs("at_most", at_most, measured)
+        if not (p > 0).all():
+            raise _checks.bad("at_most", f"{p.min():g}", "greater than 0")
+        tolerance, distance = 1.0, m / p
     worst = np.unravel_index(distance.argmax(), distance.shape)
     verdict = Verdict(
         claim,
@@ -143,21 +156,41 @@ def record(
         relative,
         p.size,
         bool(distance[worst] <= tolerance),
+        at_most is not None,
+        model,
     )
     _show(claims[claim], verdict)
-    if (
-        not (verdict.holds or claims[claim].needs)
-        and build.build_directory() is not None
-    ):
-        raise ClaimFailed(f"claim {claim} does not hold: {_comparison(verdict)}")
+    if not (verdict.holds or model) and build.build_directory() is not None:
+        raise ClaimFailed(f"claim {claim} does not hold: {comparison(verdict)}")
     return verdict
 
 
-def recorded(directory: Path) -> dict[str, Verdict]:
+def _pairs(
+    name: str, predicted: ArrayLike | None, measured: ArrayLike
+) -> tuple[np.ndarray, np.ndarray]:
+    """Both as finite arrays of one shape that is not empty."""
+    p, m = np.asarray(predicted, float), np.asarray(measured, float)
+    try:
+        p, m = np.broadcast_arrays(p, m)
+    except ValueError as error:
+        raise _checks.bad(
+            f"{name} and measured",
+            f"of shapes {p.shape} and {m.shape}",
+            "shapes that broadcast together",
+        ) from error
+    if p.size == 0:
+        raise _checks.bad("measured", "empty", "at least one value")
+    for argument, values in ((name, p), ("measured", m)):
+        if not np.isfinite(values).all():
+            raise _checks.bad(argument, "not finite (NaN or infinity)", "finite")
+    return p, m
+
+
+def recorded(directory: Path) -> dict[str, list[Verdict]]:
     """The verdicts in the executed notebooks of the ledger's chapters in a folder, by
-    claim id.
+    claim id: one, or one of each model.
     """
-    verdicts = {}
+    verdicts: dict[str, dict[str, Verdict]] = {}
     chapters = {claim.chapter for claim in ledger().values()}
     for path in (directory / f"{chapter}.ipynb" for chapter in sorted(chapters)):
         if not path.exists():
@@ -165,110 +198,27 @@ def recorded(directory: Path) -> dict[str, Verdict]:
         for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
             for output in cell.get("outputs", []):
                 if entry := output.get("data", {}).get(MIME):
-                    verdicts[entry["id"]] = Verdict(**entry)
-    return verdicts
+                    verdict = Verdict(**entry)
+                    verdicts.setdefault(verdict.id, {})[verdict.model] = verdict
+    return {claim: list(entries.values()) for claim, entries in verdicts.items()}
 
 
-def show_ledger() -> None:
-    """Show the ledger with the verdicts of the build; outside one, the claims alone.
-
-    Raises:
-        ClaimFailed: in a full build, a claim of the ledger that no chapter recorded.
-    """
-    directory, claims = build.build_directory(), ledger()
-    verdicts = recorded(directory) if directory is not None else {}
-    missing = [
-        key for key, claim in claims.items() if key not in verdicts and not claim.needs
-    ]
-    if missing and build.profile() == "full":
-        raise ClaimFailed(f"no chapter recorded the claims {', '.join(missing)}")
-    summary = _summary(claims, verdicts)
-    _display(
-        summary, f":::{{div}} ledger-summary\n{summary}\n:::" if directory else summary
-    )
-    for chapter in dict.fromkeys(claim.chapter for claim in claims.values()):
-        listed = [
-            (claim, verdicts.get(claim.id))
-            for claim in claims.values()
-            if claim.chapter == chapter
-        ]
-        plain = "\n".join([f"**{chapter}**", "", *(_line(*entry) for entry in listed)])
-        cards = [
-            f"::::{{div}} ledger-chapter\n**[](/{chapter})**\n",
-            *(_card(*entry) for entry in listed),
-            "::::",
-        ]
-        _display(plain, "\n".join(cards) if directory else plain)
-
-
-def _display(plain: str, page: str) -> None:
-    display({"text/markdown": page, "text/plain": plain}, raw=True)
-
-
-def _summary(claims: Mapping[str, Claim], verdicts: Mapping[str, Verdict]) -> str:
-    paper = sum(claim.source == "paper" for claim in claims.values())
-    words = Counter(_word(verdicts.get(claim)) for claim in claims)
-    return (
-        f"{len(claims)} claims: {paper} from the paper, {len(claims) - paper} added "
-        "here; "
-        f"{words['holds']} hold, {words['does not hold']} do not hold, "
-        f"{words['not run']} not run."
-    )
-
-
-def _line(claim: Claim, verdict: Verdict | None) -> str:
-    result = f"{_word(verdict)}: {_comparison(verdict)}" if verdict else _not_run(claim)
-    return (
-        f"- `{claim.id}` ({claim.source}): {claim.statement}\\\n  {_sentence(result)}"
-    )
-
-
-def _card(claim: Claim, verdict: Verdict | None) -> str:
-    """The claim as an item of a list on the book's page; book.css and ledger.js know
-    its classes.
-    """
-    about = [f"*{claim.source.capitalize()}*", f"`{claim.id}`"]
-    about += [f"{{prf:ref}}`{claim.theorem}`"] if claim.theorem else []
-    about += [f"{{numref}}`Figure %s <fig-{claim.figure}>`"] if claim.figure else []
-    word = _word(verdict)
-    kinds = f"{claim.source.split()[0]} {word.replace(' ', '-')}"
-    lines = [
-        f":::{{div}} claim {kinds}",
-        f":name: claim-{claim.id}",
-        "",
-        claim.statement,
-        "",
-        f"**{word.capitalize()}**",
-        "",
-        " · ".join(about),
-        "",
-    ]
-    if verdict:
-        lines += [
-            f"{name.capitalize()}\n: {value}\n"
-            for name, value in _values(verdict).items()
-        ]
-    else:
-        lines += [_sentence(_not_run(claim)), ""]
-    return "- " + "\n".join([*lines, ":::"]).replace("\n", "\n  ") + "\n"
-
-
-def _not_run(claim: Claim) -> str:
-    return f"not run: it needs {claim.needs}" if claim.needs else "not run"
-
-
-def _sentence(text: str) -> str:
-    return f"{text[0].upper()}{text[1:]}."
-
-
-def _word(verdict: Verdict | None) -> str:
+def word(verdict: Verdict | None) -> str:
+    """Of one verdict, or of none."""
     return (
         "not run" if verdict is None else "holds" if verdict.holds else "does not hold"
     )
 
 
-def _values(verdict: Verdict) -> dict[str, str]:
+def values(verdict: Verdict) -> dict[str, str]:
+    """What there is to say of a verdict, by name."""
     cases = f", the worst of {verdict.cases:,} values" if verdict.cases > 1 else ""
+    if verdict.bounds:
+        return {
+            "bound": readable(verdict.predicted, ".4g"),
+            "measured": readable(verdict.measured, ".4g"),
+            "share of the bound": readable(verdict.difference) + cases,
+        }
     return {
         "predicted": readable(verdict.predicted, ".4g"),
         "measured": readable(verdict.measured, ".4g"),
@@ -280,17 +230,20 @@ def _values(verdict: Verdict) -> dict[str, str]:
     }
 
 
-def _comparison(verdict: Verdict) -> str:
-    return ", ".join(f"{name} {value}" for name, value in _values(verdict).items())
+def comparison(verdict: Verdict) -> str:
+    """The verdict's values in one line."""
+    return ", ".join(f"{name} {value}" for name, value in values(verdict).items())
 
 
 def _show(claim: Claim, verdict: Verdict) -> None:
-    plain = f"Claim {claim.id} {_word(verdict)}: {_comparison(verdict)}."
+    of_whom = f" of {verdict.model}" if verdict.model else ""
+    plain = f"Claim {claim.id} {word(verdict)}{of_whom}: {comparison(verdict)}."
+    kind = "holds" if verdict.holds else "does-not-hold"
     page = (
-        f"```{{admonition}} Claim {claim.id}: {_word(verdict)}\n"
-        f":class: {'tip' if verdict.holds else 'error'}\n"
-        f"{claim.statement} *Source: "
-        f"{claim.source}.*\n\n{_comparison(verdict).capitalize()}.\n```\n"
+        f"::::{{dropdown}} {word(verdict).capitalize()}{of_whom}: {claim.statement}\n"
+        f":class-container: claim-line {kind}\n\n"
+        f"{comparison(verdict).capitalize()}. *Source: {claim.source}.* "
+        f"`{claim.id}`\n::::\n"
     )
     # A notebook of one's own does not know the page's directive.
     shown = page if build.build_directory() else f"{claim.statement} {plain}"

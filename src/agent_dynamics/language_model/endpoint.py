@@ -1,56 +1,285 @@
-"""The endpoint: how to reach it, and what its errors mean."""
+"""The endpoint: how to reach it, what it can do, and what its errors mean."""
 
 from __future__ import annotations
 
+import json
 import os
+import re
+from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from types import TracebackType
+from typing import Any
 from urllib.parse import urlsplit
 
+import httpx2
 import openai
 
 from .. import _checks
+from .credentials import checked_key, checked_url, without
+from .question import FORMS, answer_format, inner_json, parse
+
+# Words of an error that is about one turn's answer.
+REFUSES = ("content_filter", "content_policy", "content management", "moderation")
+GARBLES = ("json_validate_failed", "failed_generation", "failed to generate json")
+# Words of an error about the form of the answer, or about the cap.
+ABOUT_FORM = re.compile(
+    r"response_format|json_?.?schema|json_object|json mode|minitems|maxitems|"
+    r"structured.output|grammar|additionalproperties",
+    re.IGNORECASE,
+)
+ABOUT_CAP = re.compile(r"max_completion_tokens", re.IGNORECASE)
+NEVER_SENT = (
+    httpx2.ConnectError,
+    httpx2.ConnectTimeout,
+    httpx2.PoolTimeout,
+    httpx2.UnsupportedProtocol,
+    httpx2.InvalidURL,
+    httpx2.LocalProtocolError,
+)
 
 
-def connect(
-    url: str | None = None, key: str | None = None, timeout: float = 120.0
-) -> openai.OpenAI:
-    """The official client, without retries of its own.
+class Rejected(RuntimeError):
+    """The endpoint does not accept the request at all, or no endpoint is there: no
+    later request can succeed.
+    """
 
-    Args:
-        url, key: of the endpoint; by default OPENAI_BASE_URL and OPENAI_API_KEY of the
-            environment.
-        timeout: seconds.
+
+@dataclass(frozen=True)
+class Settings:
+    """How an endpoint is asked.
+
+    Attributes:
+        temperature: of the answers; None leaves it to the endpoint.
+        cap: the most tokens that one answer may take, a model's reasoning included.
+        timeout: seconds to wait for an answer.
+        form: of the answer, the strictest that is tried: one of FORMS.
+        lenient: also read the last JSON object of an answer with other text around it.
 
     Raises:
-        ValueError: no key.
+        ValueError: a form that is none, a cap or a timeout that is not positive, a
+            negative temperature.
     """
-    if not (key or os.environ.get("OPENAI_API_KEY")):
-        raise _checks.bad("OPENAI_API_KEY", "not set", "the endpoint's key")
-    host = urlsplit(url or os.environ.get("OPENAI_BASE_URL", "")).hostname
-    # A proxy of the environment would not find this machine's own servers.
-    http = openai.DefaultHttpxClient(
-        trust_env=host not in ("127.0.0.1", "localhost", "::1")
-    )
-    return openai.OpenAI(
-        base_url=url, api_key=key, max_retries=0, timeout=timeout, http_client=http
-    )
+
+    temperature: float | None = None
+    cap: int = 4_000
+    timeout: float = 120.0
+    form: str = FORMS[0]
+    lenient: bool = False
+
+    def __post_init__(self) -> None:
+        if self.form not in FORMS:
+            raise _checks.bad("form", repr(self.form), f"one of {', '.join(FORMS)}")
+        _checks.count("cap", self.cap)
+        _checks.finite_number("timeout", self.timeout, above=0)
+        if self.temperature is not None and not (
+            _checks.finite_number("temperature", self.temperature) >= 0
+        ):
+            raise _checks.bad("temperature", repr(self.temperature), "0 or more")
 
 
-def kind_of(error: openai.APIStatusError) -> str:
-    """What kind of failure a status is: the endpoint's for now, or the request's."""
-    # An empty account is reported as a rate limit, and no waiting helps.
-    if error.status_code == 429 and error.code != "insufficient_quota":
-        return "rate-limited"
-    return (
-        "server-error"
-        if error.status_code in (408, 409) or error.status_code >= 500
-        else "rejected"
-    )
+@dataclass(frozen=True)
+class Reply:
+    """What came of one request.
+
+    Attributes:
+        kind: as of `transcript.Attempt`.
+        text: the answer, or what the error said.
+        weights: of a good answer.
+        answered_by: the name that the endpoint gave.
+        tokens: asked and answered; None where the endpoint did not say.
+        wait: seconds that it asks to wait before the next request.
+        form: of the answer that was asked for.
+    """
+
+    kind: str
+    text: str | None
+    form: str
+    weights: list[float] | None = None
+    answered_by: str = ""
+    tokens: tuple[int, int] | None = (0, 0)
+    wait: float = 0.0
 
 
-def asked_to_wait(error: openai.APIStatusError) -> float:
+class Endpoint:
+    """A model at an OpenAI-compatible endpoint; use it as a context manager.
+
+    What an endpoint cannot do is found out by asking: where it refuses the schema of
+    the answer, a plainer one is tried, then none; where it does not know
+    `max_completion_tokens`, it is asked by the older name.
+
+    Args:
+        model: the endpoint's name of it.
+        url, key: of the endpoint; by default OPENAI_BASE_URL and OPENAI_API_KEY of the
+            environment.
+        settings: how to ask.
+
+    Raises:
+        ValueError: a key or an address that cannot be one.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        url: str | None = None,
+        key: str | None = None,
+        settings: Settings | None = None,
+    ) -> None:
+        self.model, self.settings = model, settings or Settings()
+        self.form = self.settings.form
+        self._cap_name = "max_completion_tokens"
+        self._reached = False  # ever
+        self._answered = False  # in the present form
+        self._key = checked_key(key or os.environ.get("OPENAI_API_KEY", ""))
+        url = checked_url(url or os.environ.get("OPENAI_BASE_URL") or None)
+        host = urlsplit(url).hostname if url else None
+        # A proxy of the environment would not find this machine's own servers.
+        http = openai.DefaultHttpxClient(
+            trust_env=host not in ("127.0.0.1", "localhost", "::1")
+        )
+        self._client = openai.OpenAI(
+            base_url=url,
+            api_key=self._key,
+            max_retries=0,
+            timeout=self.settings.timeout,
+            http_client=http,
+        )
+
+    def __enter__(self) -> Endpoint:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._client.close()
+
+    def ask(self, messages: Sequence[dict[str, str]], d: int) -> Reply:
+        """Make one request for `d` weights, and read what comes of it. No text of the
+        reply has the key in it.
+
+        Raises:
+            Rejected: nobody is at the endpoint's address.
+        """
+        form, cap_name = self.form, self._cap_name
+        options: dict[str, Any] = {cap_name: self.settings.cap}
+        if self.settings.temperature is not None:
+            options["temperature"] = self.settings.temperature
+        if form != "text":
+            options["response_format"] = answer_format(d, form)
+        try:
+            answer = self._client.chat.completions.create(
+                model=self.model,
+                messages=list(messages),  # type: ignore[arg-type]
+                **options,
+            )
+            reply = self._read(answer, d, form)
+        except openai.APIStatusError as error:
+            reply = self._failed(error, form, cap_name)
+        except openai.APIConnectionError as error:
+            reply = self._unreached(error, form)
+        except (
+            openai.OpenAIError,
+            ValueError,
+            TypeError,
+            LookupError,
+            AttributeError,
+            RecursionError,
+        ) as error:
+            text = f"no chat completion: {type(error).__name__}: {error}"
+            reply = Reply("server-error", self._clean(text), form, tokens=None)
+        self._reached = True
+        self._answered = self._answered or reply.kind == "ok"
+        return reply
+
+    def _clean(self, text: object) -> str | None:
+        """Text as it may be kept: without the key, and as UTF-8 can have it."""
+        if text is None:
+            return None
+        said = text if isinstance(text, str) else json.dumps(text, default=str)
+        return without(self._key, said).encode("utf-8", "replace").decode()
+
+    def _read(self, answer: Any, d: int, form: str) -> Reply:
+        tokens, name = _usage(answer), self._clean(answer.model or "") or ""
+        # Some routers answer 200 and say in it what failed.
+        if error := getattr(answer, "error", None):
+            code = error.get("code") if isinstance(error, dict) else None
+            kind = "rate-limited" if code == 429 else "server-error"
+            return Reply(kind, self._clean(error), form, None, name, tokens)
+        choice = answer.choices[0]
+        message, text = choice.message, choice.message.content
+        if isinstance(text, list):  # parts, as in questions
+            text = "".join(part.get("text", "") for part in text)
+        kind, weights = "cut-off", None
+        if message.refusal or choice.finish_reason == "content_filter":
+            text, kind = message.refusal or text, "refused"
+        elif choice.finish_reason != "length":
+            if self.settings.lenient:
+                thought = getattr(message, "reasoning_content", None)
+                text = text or thought
+                kind, weights = parse(inner_json(text or ""), d)
+            else:
+                kind, weights = parse(text, d)
+        return Reply(kind, self._clean(text), form, weights, name, tokens)
+
+    def _failed(self, error: openai.APIStatusError, form: str, cap_name: str) -> Reply:
+        status, text = error.status_code, self._clean(str(error)) or ""
+        said = f"{error.code} {text}".lower()
+        kind = "rejected"
+        # An empty account is reported as a rate limit, and no waiting helps.
+        if status == 429 and error.code != "insufficient_quota":
+            kind = "rate-limited"
+        elif any(word in said for word in GARBLES):
+            kind = "malformed"
+        elif any(word in said for word in REFUSES):
+            kind = "refused"
+        elif status in (401, 402, 403, 404, 429):
+            pass
+        elif ABOUT_CAP.search(said) and cap_name == "max_completion_tokens":
+            self._cap_name, kind = "max_tokens", "unsupported"
+        elif ABOUT_FORM.search(said) and form != FORMS[-1]:
+            kind = "unsupported"
+            if self.form == form:  # another request may have come down already
+                self.form = FORMS[FORMS.index(form) + 1]
+                self._answered = False
+        elif status in (408, 409, 425) or status >= 500:
+            kind = "server-error"
+        elif self._answered:  # it takes such requests, but not this one
+            kind = "refused"
+        return Reply(kind, text, form, wait=_asked_to_wait(error))
+
+    def _unreached(self, error: openai.APIConnectionError, form: str) -> Reply:
+        cause = error.__cause__
+        text = self._clean(f"{error} {cause or ''}".strip())
+        if isinstance(cause, NEVER_SENT):
+            if not self._reached:
+                raise Rejected(
+                    f"nobody answers at {self._client.base_url}: {text}"
+                ) from None
+            return Reply("connection", text, form)
+        kind = "timeout" if isinstance(error, openai.APITimeoutError) else "connection"
+        return Reply(kind, text, form, tokens=None)
+
+
+def _usage(answer: Any) -> tuple[int, int] | None:
+    """The tokens asked and answered, by either of their two names; None where the
+    endpoint does not say.
+    """
+    usage = getattr(answer, "usage", None)
+    told = []
+    for names in (("prompt", "input"), ("completion", "output")):
+        values = [getattr(usage, f"{name}_tokens", None) for name in names]
+        counts = [v for v in values if type(v) is int and v >= 0]
+        told.append(counts[0] if counts else None)
+    asked, answered = told
+    return None if asked is None or answered is None else (asked, answered)
+
+
+def _asked_to_wait(error: openai.APIStatusError) -> float:
     """Seconds of a Retry-After header, which is a number or a date; 0 without one."""
     header = error.response.headers.get("retry-after", "")
     with suppress(ValueError):

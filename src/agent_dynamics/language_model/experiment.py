@@ -1,6 +1,4 @@
-"""The experiment: pairs of language-model agents, their runs, and what is read off
-their messages.
-"""
+"""The experiment: pairs of language-model agents, and their runs."""
 
 from __future__ import annotations
 
@@ -11,19 +9,19 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-import openai
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from .. import _checks
-from ..agents import GradientAgent
-from ..equilibrium import equilibrium
 from ..prompts import Prompt, prompt_with_covariance, random_covariance, target_pair
 from .agent import LanguageModelAgent, NoAnswer
+from .endpoint import Endpoint
+from .question import PLAIN, VARIANTS, Shown, Variant
 from .transcript import Transcript
 
 SEED = 11  # of the pairs
+VARIANT_PAIRS, VARIANT_TURNS = 6, 5  # the most of the variants but the plain one
 DIMENSION, EXAMPLES = 3, 6
 KINDS = (
     ("aligned", 0.0),
@@ -41,8 +39,15 @@ class _Stopped(Exception):
 
 @dataclass(frozen=True, eq=False)
 class Pair:
-    """A pair of prompts of the experiment; U's is blind to the gap where the kind is
-    one-sided.
+    """A pair of prompts of the experiment, and what its agents are shown.
+
+    Attributes:
+        name: SEED-NUMBER, and -VARIANT where that is not the plain one.
+        kind: "aligned", "misaligned" or "one-sided"; there U is blind to the gap.
+        angle: between the targets, in radians.
+        prompt_w, prompt_u: the agents' own examples.
+        variant: what the models are shown.
+        worked: steps on other prompts, for the variants that show some.
     """
 
     name: str
@@ -50,14 +55,16 @@ class Pair:
     angle: float
     prompt_w: Prompt
     prompt_u: Prompt
+    variant: Variant = PLAIN
+    worked: tuple[Shown, ...] = ()
 
 
-def experiment(pairs: int, seed: int = SEED) -> list[Pair]:
+def experiment(pairs: int, seed: int = SEED, variant: Variant = PLAIN) -> list[Pair]:
     """The pairs of the experiment: the kinds and angles of KINDS in turn, each pair
     from a seed of its own.
 
     Prompts have eigenvalues from 2/3 to 2 in three dimensions, so that a step of 0.4
-    has eta lambda <= 0.8.
+    has eta lambda <= 0.8. Every variant has the same pairs.
     """
     made = []
     for index in range(_checks.count("pairs", pairs)):
@@ -76,16 +83,26 @@ def experiment(pairs: int, seed: int = SEED) -> list[Pair]:
             prompt_with_covariance(s, t, EXAMPLES, generator=g)
             for s, t in zip(covariances, targets, strict=True)
         ]
-        made.append(Pair(f"{seed}-{index:03d}", kind, angle, *prompts))
+        name = f"{seed}-{index:03d}" + f"-{variant.name}" * (variant is not PLAIN)
+        worked = tuple(_worked(g) for _ in range(variant.worked))
+        prompt_w, prompt_u = prompts
+        made.append(Pair(name, kind, angle, prompt_w, prompt_u, variant, worked))
     return made
+
+
+def _worked(generator: torch.Generator) -> Shown:
+    """A prompt of the experiment's kind, and an estimate to improve."""
+    target, start = target_pair(DIMENSION, math.pi / 2, generator=generator)
+    covariance = random_covariance(DIMENSION, 3.0, largest=2.0, generator=generator)
+    prompt = prompt_with_covariance(covariance, target, EXAMPLES, generator=generator)
+    return prompt, start
 
 
 def run(
     pairs: Sequence[Pair],
     turns: int,
-    model: str,
     transcript: Transcript,
-    client: openai.OpenAI | None = None,
+    endpoint: Endpoint | None = None,
     workers: int = 1,
     wait: float = 1.0,
     progress: Callable[[], object] = lambda: None,
@@ -98,7 +115,7 @@ def run(
     Args:
         pairs: of the experiment.
         turns: rounds, one reply of each agent.
-        model, transcript, client, wait: as of LanguageModelAgent.
+        transcript, endpoint, wait: as of LanguageModelAgent.
         workers: the most requests at one time.
         progress: called after every reply.
 
@@ -107,8 +124,8 @@ def run(
         (2 * turns + 1, d) or shorter.
 
     Raises:
-        BudgetReached, Rejected, ValueError: as LanguageModelAgent; what was answered is
-            in the transcript.
+        BudgetReached, Rejected, OSError, ValueError: as LanguageModelAgent; what was
+            answered is in the transcript.
     """
     stopped = threading.Event()
 
@@ -119,7 +136,14 @@ def run(
     def exchange(pair: Pair) -> Float[Tensor, "messages d"]:
         agents = [
             LanguageModelAgent(
-                prompt, f"{pair.name}/{letter}", model, transcript, client, wait, sleep
+                prompt,
+                f"{pair.name}/{letter}",
+                transcript,
+                endpoint,
+                pair.variant,
+                pair.worked,
+                wait,
+                sleep,
             )
             for letter, prompt in (("W", pair.prompt_w), ("U", pair.prompt_u))
         ]
@@ -161,62 +185,21 @@ def replay(
     """
     names = {turn.split("/")[0] for turn in transcript.attempts}
     try:
-        (model,) = transcript.models()
-        ((seed, _count),) = Counter(int(name.split("-")[0]) for name in names).items()
+        (_model,) = transcript.models()
+        parts = [(f"{name}-{PLAIN.name}").split("-", 2) for name in names]
+        ((seed, _count),) = Counter(int(part[0]) for part in parts).items()
+        last = max(int(part[1]) for part in parts)
+        shown = {part[2].removesuffix(f"-{PLAIN.name}") for part in parts}
+        variants = [v for name, v in VARIANTS.items() if name in shown]
+        if len(variants) != len(shown):
+            raise ValueError
     except ValueError as error:
         raise _checks.bad(
             "transcript",
             f"of {len(names)} pairs and {len(transcript.models())} models",
             "of one experiment with one model",
         ) from error
-    last = max(int(name.split("-")[1]) for name in names)
-    pairs = [pair for pair in experiment(last + 1, seed) if pair.name in names]
+    made = [p for variant in variants for p in experiment(last + 1, seed, variant)]
+    pairs = [pair for pair in made if pair.name in names]
     turns = max(int(turn.rsplit("/", 1)[1]) for turn in transcript.attempts)
-    return pairs, run(pairs, turns, model, transcript)
-
-
-def effective_step(
-    prompt: Prompt, received: Float[Tensor, "m d"], sent: Float[Tensor, "m d"]
-) -> tuple[float, float]:
-    """The step size that explains an agent's replies best, and the share of their
-    movement that it explains.
-
-    The least-squares eta in sent - received = -eta S (received - t), and R^2 = 1 -
-    ||rest||^2 / ||moved||^2. Of an agent that never moves it is (0, 0); of messages
-    without a gradient there is none, (nan, nan).
-
-    Args:
-        prompt: the agent's.
-        received, sent: messages and the replies to them, shape (m, d).
-
-    Raises:
-        ValueError: shapes that differ.
-    """
-    if not received.shape == sent.shape == (len(received), prompt.dimension):
-        raise _checks.bad(
-            "received and sent",
-            f"of shapes {tuple(received.shape)} and {tuple(sent.shape)}",
-            f"both of shape (m, {prompt.dimension})",
-        )
-    moved, downhill = sent - received, -prompt.gradient(received)
-    if not downhill.square().sum() > 0:
-        return math.nan, math.nan
-    if not moved.square().sum() > 0:
-        return 0.0, 0.0
-    eta = (moved * downhill).sum() / downhill.square().sum()
-    return eta.item(), (
-        1 - (moved - eta * downhill).square().sum() / moved.square().sum()
-    ).item()
-
-
-def predicted_plateaus(pair: Pair, step_w: float, step_u: float) -> tuple[float, float]:
-    """||e_W|| and ||e_U|| of gradient agents with these steps; (nan, nan) where they do
-    not settle.
-    """
-    try:
-        limit = equilibrium(
-            GradientAgent(pair.prompt_w, step_w), GradientAgent(pair.prompt_u, step_u)
-        )
-    except ValueError:  # a step that is not positive, or not stable
-        return math.nan, math.nan
-    return limit.error_w.norm().item(), limit.error_u.norm().item()
+    return pairs, run(pairs, turns, transcript)

@@ -15,6 +15,7 @@ import random
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -42,13 +43,16 @@ class StandIn(ThreadingHTTPServer):
         garbled: share of the answers that are prose instead of JSON.
         seed: of slips and garbled answers.
         faults: what the first requests get instead of an answer, in order: "429",
-            "500", "401", "delay" (by `delay` seconds, then an answer), "cut" (the
-            connection breaks within the body), "empty" (a body without choices),
-            "malformed", "nan", "short", "length", "refusal", or "" for an answer.
+            "500", "401", "400 CODE", "delay" (by `delay` seconds, then an answer),
+            "cut" (the connection breaks within the body), "empty" (a body without
+            choices), "malformed", "nan", "short", "length", "refusal", or "" for an
+            answer.
         delay: seconds.
         retry_after: header of the errors, where it is not empty.
         reports: the name of the model that it says it is, to test what is done with a
             model's answers.
+        refuses: words; a request with one of them in it gets a 400 that names it.
+        edit: changes the body of what is otherwise an answer.
         port: 0 for a free one.
     """
 
@@ -65,6 +69,8 @@ class StandIn(ThreadingHTTPServer):
         delay: float = 0.0,
         retry_after: str = "",
         reports: str = STAND_IN,
+        refuses: tuple[str, ...] = (),
+        edit: Callable[[dict[str, Any]], dict[str, Any]] = dict,
         port: int = 0,
     ) -> None:
         super().__init__(("127.0.0.1", port), _Handler)
@@ -76,6 +82,7 @@ class StandIn(ThreadingHTTPServer):
         )
         self.seed, self.faults, self.delay = seed, list(faults), delay
         self.retry_after, self.reports = retry_after, reports
+        self.refuses, self.edit = refuses, edit
         self.lock, self.busy, self.most_at_once = threading.Lock(), 0, 0
         self.times: Counter[str] = Counter()
 
@@ -121,14 +128,19 @@ class _Handler(BaseHTTPRequestHandler):
     server: StandIn
 
     def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        text = self.rfile.read(int(self.headers["Content-Length"])).decode()
+        body = json.loads(text)
         server = self.server
+        refused = next((word for word in server.refuses if f'"{word}"' in text), "")
         with server.lock:
-            fault = server.faults.pop(0) if server.faults else ""
+            fault = server.faults.pop(0) if server.faults and not refused else ""
             server.busy += 1
             server.most_at_once = max(server.most_at_once, server.busy)
         try:
-            self._reply(body, fault)
+            if refused:
+                self._send(400, {"error": {"message": f"{refused} is not supported"}})
+            else:
+                self._reply(body, fault)
         except (BrokenPipeError, ConnectionResetError):
             pass  # the client has stopped waiting
         finally:
@@ -136,10 +148,11 @@ class _Handler(BaseHTTPRequestHandler):
                 server.busy -= 1
 
     def _reply(self, body: dict[str, Any], fault: str) -> None:
-        if fault.isdigit():
+        status, _, code = fault.partition(" ")
+        if status.isdigit():
             # As endpoints do, the error repeats the key.
             said = f"{fault} for {self.headers['Authorization']}"
-            self._send(int(fault), {"error": {"message": said}})
+            self._send(int(status), {"error": {"message": said, "code": code or None}})
             return
         if fault == "delay":
             time.sleep(self.server.delay)
@@ -160,22 +173,19 @@ class _Handler(BaseHTTPRequestHandler):
             sum(len(part["content"]) for part in body["messages"]) // 2,
             len(text or "") // 2,
         )
-        self._send(
-            200,
-            {
-                "id": "0",
-                "object": "chat.completion",
-                "created": 0,
-                "model": self.server.reports,
-                "choices": [] if fault == "empty" else [choice],
-                "usage": {
-                    "prompt_tokens": words_in,
-                    "completion_tokens": words_out,
-                    "total_tokens": words_in + words_out,
-                },
+        reply = {
+            "id": "0",
+            "object": "chat.completion",
+            "created": 0,
+            "model": self.server.reports,
+            "choices": [] if fault == "empty" else [choice],
+            "usage": {
+                "prompt_tokens": words_in,
+                "completion_tokens": words_out,
+                "total_tokens": words_in + words_out,
             },
-            cut=fault == "cut",
-        )
+        }
+        self._send(200, self.server.edit(reply), cut=fault == "cut")
 
     def _send(self, status: int, content: dict[str, Any], cut: bool = False) -> None:
         data = json.dumps(content).encode()
