@@ -30,10 +30,9 @@ from tqdm import tqdm
 ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / "_build" / "mutants"
 OWN = "prompts agents lsa training interaction equilibrium angle limits adversary"
+LATER = ["helper", "diagnosis", "losses", "label_noise", "choice"]
 SHAPES = "bad_shapes"  # what every module does with shapes that do not fit
-TESTS = {
-    name: [name, SHAPES] for name in [*OWN.split(), "helper", "diagnosis", "losses"]
-} | {
+TESTS = {name: [name, SHAPES] for name in [*OWN.split(), *LATER]} | {
     "_maps": ["equilibrium", "angle", "limits"],
     "linear": ["equilibrium", "angle", "limits"],
     "_line_search": ["losses"],

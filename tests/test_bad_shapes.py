@@ -10,6 +10,7 @@ from agent_dynamics.book.glue import glue
 from agent_dynamics.equilibrium import equilibrium, limit_bound, small_step_limit
 from agent_dynamics.helper import AndersonHelper
 from agent_dynamics.interaction import Trajectory, interact, settle
+from agent_dynamics.label_noise import expected_error
 from agent_dynamics.language_model import effective_step
 from agent_dynamics.losses import LogCoshLoss, ObjectiveAgent
 from agent_dynamics.lsa import LSAAgent, gradient_descent_weights, tokens
@@ -75,6 +76,10 @@ def test_agents_of_batches_that_do_not_broadcast_are_named(exchange, other):
     [
         (lambda: one_sided(THREE, FOUR), r"agent_w and agent_u was .*\(3,\), \(4,\)"),
         (lambda: equilibrium(THREE, FOUR), r"agent_w and agent_u was .*\(3,\), \(4,\)"),
+        (
+            lambda: expected_error(THREE, FOUR, 1.0, 1.0),
+            r"agent_w and agent_u was .*\(3,\), \(4,\)",
+        ),
         (
             lambda: small_step_limit(THREE.prompt, FOUR.prompt),
             r"prompt_w and prompt_u was of leading shapes \(3,\), \(4,\)",

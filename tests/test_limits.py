@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from itertools import product as words
 
 import pytest
 import scipy.linalg
@@ -16,6 +17,8 @@ from agent_dynamics.agents import GradientAgent, Repeated
 from agent_dynamics.equilibrium import equilibrium
 from agent_dynamics.interaction import Protocol, interact, settle
 from agent_dynamics.limits import (
+    graph_equilibrium,
+    random_order,
     redrawn_plateau,
     ring_equilibrium,
     simultaneous_equilibrium,
@@ -48,6 +51,31 @@ def draw(random, d, product=0.8, condition=10.0, shape=(3,)):
         prompt_with_covariance(s, normal(random, *shape, d), d + 1, generator=random),
         ETA,
     )
+
+
+def listening(random, count):
+    """A row-stochastic matrix in which about half of the agents go unheard."""
+    weights = torch.rand(count, count, generator=random, dtype=torch.float64)
+    weights = weights * (weights > 0.5) + torch.eye(count, dtype=torch.float64)
+    return weights / weights.sum(-1, keepdim=True)
+
+
+def shares(random, count):
+    weights = 0.2 + torch.rand(count, generator=random, dtype=torch.float64)
+    return weights / weights.sum()
+
+
+class Affine:
+    """An agent that is nothing but its map."""
+
+    def __init__(self, matrix, offset):
+        self.matrix, self.target = matrix, offset
+
+    def __call__(self, message):
+        return apply(self.matrix, message) + self.target
+
+    def affine(self):
+        return self.matrix, self.target
 
 
 def close(value, expected, tolerance=1e-10):
@@ -120,6 +148,43 @@ def test_rarer_exchange_trades_own_error_for_agreement(seed, d, product, steps):
     a = (1 - ETA) ** steps[0]
     close(vector_norm(tight.error_w, dim=-1), a / (1 + a) * size)
     close(vector_norm(tight.w - tight.u, dim=-1), (1 - a) / (1 + a) * size)
+
+
+@settings(max_examples=30)
+@given(
+    seed=SEEDS,
+    d=DIMENSIONS,
+    products=st.tuples(PRODUCTS, PRODUCTS),
+    steps=st.tuples(STEPS, STEPS),
+)
+def test_the_least_price_is_paid_where_the_gap_is_an_eigenvector_of_both(
+    seed, d, products, steps
+):
+    random = torch.Generator().manual_seed(seed)
+    targets = normal(random, d), normal(random, d)
+    gap = targets[1] - targets[0]
+    size = vector_norm(gap)
+    along = torch.outer(gap, gap) / size**2
+    off = torch.eye(d, dtype=torch.float64) - along
+    pair = []
+    for product, target in zip(products, targets, strict=True):
+        other = random_covariance(d, 5.0, largest=0.9 / ETA, generator=random)
+        s = product / ETA * along + off @ other @ off
+        pair.append(
+            GradientAgent(
+                prompt_with_covariance((s + s.mT) / 2, target, d, generator=random), ETA
+            )
+        )
+    limit = equilibrium(*Protocol(steps).players(pair))
+    sizes = [
+        vector_norm(part) for part in (limit.error_w, limit.error_u, limit.w - limit.u)
+    ]
+    close(sum(sizes), size)
+    c, e = ((1 - x) ** k for x, k in zip(products, steps, strict=True))
+    shares = torch.tensor([c - c * e, e - c * e], dtype=torch.float64) / (1 - c * e)
+    torch.testing.assert_close(
+        torch.stack(sizes[:2]) / size, shares, rtol=0, atol=1e-12
+    )
 
 
 @settings(max_examples=30)
@@ -249,6 +314,305 @@ def test_simultaneous_exchange_settles_at_the_minimiser_of_the_sum(seed, d, coun
         assert (
             sum(agent.prompt.gradient(shared) for agent in agents).abs().max() < 1e-11
         )
+
+
+@settings(max_examples=30)
+@given(seed=SEEDS, d=DIMENSIONS, count=st.integers(2, 5))
+def test_a_ring_misses_the_minimiser_at_first_order_by_what_its_order_says(
+    seed, d, count
+):
+    random = torch.Generator().manual_seed(seed)
+    prompts = [draw(random, d).prompt for _ in range(count)]
+    s = torch.stack([prompt.covariance for prompt in prompts])
+    t = torch.stack([prompt.target for prompt in prompts])
+    minimiser = torch.linalg.solve(s.sum(0), apply(s, t).sum(0).unsqueeze(-1))[..., 0]
+    pulls = apply(s, minimiser - t)
+    later = sum(apply(s[i], pulls[:i].sum(0)) for i in range(1, count))
+    first_order = torch.linalg.solve(s.sum(0), later.unsqueeze(-1))[..., 0]
+    left = []
+    for eta in (2e-3, 1e-3):
+        ring = ring_equilibrium([GradientAgent(prompt, eta) for prompt in prompts])
+        left.append(ring.messages[..., -1, :] - minimiser - eta * first_order)
+    # What is left is of second order: a quarter at half the step.
+    close(left[0], 4 * left[1], 0.05)
+    assert vector_norm(left[1]) < 0.05 * 1e-3 * vector_norm(first_order)
+
+
+@pytest.mark.unchecked
+@settings(max_examples=30)
+@given(seed=SEEDS, d=DIMENSIONS, product=PRODUCTS)
+def test_moving_targets_add_a_lag_to_the_bias(seed, d, product):
+    random = torch.Generator().manual_seed(seed)
+    pair, step = [draw(random, d, product, 3.0), draw(random, d)], normal(random, 3, d)
+    gap = pair[1].target - pair[0].target
+
+    def agents(turn):
+        return [
+            GradientAgent(Prompt(a.prompt.inputs, a.target + turn * step), ETA)
+            for a in pair
+        ]
+
+    rounds = 150
+    run = interact(agents, normal(random, d), rounds)
+    errors = [
+        run.by_agent(i)[..., -1, :] - a.target - (rounds - 1) * step
+        for i, a in enumerate(pair)
+    ]
+    A, B = (a.affine()[0] for a in pair)
+    identity = torch.eye(d, dtype=torch.float64)
+    pull = apply(A @ (identity - B), gap) - apply(A, step)
+    error_w = torch.linalg.solve(identity - A @ B, pull.unsqueeze(-1)).squeeze(-1)
+    close(errors[0], error_w)
+    close(errors[1], apply(B, error_w - gap))
+
+
+@pytest.mark.unchecked
+@settings(max_examples=30)
+@given(seed=SEEDS, d=DIMENSIONS, count=st.integers(1, 6), product=st.floats(0.3, 1.9))
+def test_a_graph_settles_at_the_fixed_point_of_its_round_whoever_hears_whom(
+    seed, d, count, product
+):
+    random = torch.Generator().manual_seed(seed)
+    agents = [draw(random, d, product, 3.0, shape=(2,)) for _ in range(count)]
+    weights = listening(random, count)
+    limits = graph_equilibrium(agents, weights)
+    maps = torch.stack([agent.affine()[0] for agent in agents], dim=1)
+    targets = torch.stack([agent.target for agent in agents], dim=1)
+    assert limits.messages.shape == limits.errors.shape == (2, count, d)
+    for element in range(2):
+        stubborn = torch.block_diag(*maps[element])
+        turn = stubborn @ torch.kron(weights, torch.eye(d, dtype=torch.float64))
+        identity = torch.eye(count * d, dtype=torch.float64)
+        expected = torch.linalg.solve(
+            identity - turn, (identity - stubborn) @ targets[element].flatten()
+        )
+        close(limits.messages[element].flatten(), expected)
+        close(limits.rate[element], torch.linalg.eigvals(turn).abs().amax())
+    close(limits.errors, limits.messages - targets)
+    messages = normal(random, 2, count, d)
+    for _ in range(300):
+        heard = weights @ messages
+        messages = torch.stack(
+            [agent(heard[:, i]) for i, agent in enumerate(agents)], dim=1
+        )
+    reached = torch.linalg.matrix_norm(maps, 2).max().item() ** 300
+    close(messages, limits.messages, 1e-10 + 10 * reached)
+
+
+@settings(max_examples=30)
+@given(seed=SEEDS, d=DIMENSIONS, count=st.integers(1, 5))
+def test_pair_ring_simultaneous_exchange_and_solitude_are_graphs(seed, d, count):
+    random = torch.Generator().manual_seed(seed)
+    agents = [draw(random, d) for _ in range(count)]
+    alone = torch.eye(count, dtype=torch.float64)
+    everybody = torch.full((count, count), 1 / count, dtype=torch.float64)
+    ring = ring_equilibrium(agents)
+    for weights, messages in (
+        (alone.roll(1, 0), ring.messages),
+        (everybody, simultaneous_equilibrium(agents).messages),
+        (alone, torch.stack([agent.target for agent in agents], dim=-2)),
+    ):
+        close(graph_equilibrium(agents, weights).messages, messages)
+    # The ring replies to each message at once, the graph after a round of all.
+    close(graph_equilibrium(agents, alone.roll(1, 0)).rate ** count, ring.rate)
+    if count == 2:
+        pair = equilibrium(*agents)
+        close(
+            graph_equilibrium(agents, alone.flip(0)).messages,
+            torch.stack([pair.w, pair.u], dim=-2),
+        )
+
+
+@pytest.mark.unchecked
+@settings(max_examples=20)
+@given(seed=SEEDS, d=DIMENSIONS, count=st.integers(2, 5))
+def test_agents_that_speak_in_any_order_reach_the_graphs_limit(seed, d, count):
+    random = torch.Generator().manual_seed(seed)
+    agents = [draw(random, d, shape=(), condition=3.0) for _ in range(count)]
+    weights = listening(random, count)
+    limit = graph_equilibrium(agents, weights).messages
+    messages = normal(random, count, d)
+    furthest = vector_norm(messages - limit, dim=-1).max()
+    for speaker in torch.randint(count, (150 * count,), generator=random):
+        messages[speaker] = agents[speaker](weights[speaker] @ messages)
+        distance = vector_norm(messages - limit, dim=-1).max()
+        assert distance <= furthest * (1 + 1e-12) + 1e-13
+        furthest = distance
+    close(messages, limit)
+
+
+@settings(max_examples=30)
+@given(seed=SEEDS, d=DIMENSIONS, count=st.integers(2, 6), product=st.floats(0.2, 1.9))
+def test_agents_of_one_geometry_lose_of_each_mode_what_its_eigenvalue_says(
+    seed, d, count, product
+):
+    random = torch.Generator().manual_seed(seed)
+    # Reversible, so that its eigenvalues are real, and not symmetric.
+    mutual = torch.rand(count, count, generator=random, dtype=torch.float64)
+    mutual = mutual + mutual.mT
+    degree = mutual.sum(-1)
+    values, vectors = torch.linalg.eigh(mutual / (degree * degree.unsqueeze(-1)).sqrt())
+    modes = vectors / degree.sqrt().unsqueeze(-1)
+    s = random_covariance(d, 5.0, largest=product / ETA, generator=random)
+    agents = [
+        GradientAgent(
+            prompt_with_covariance(s, normal(random, d), d, generator=random), ETA
+        )
+        for _ in range(count)
+    ]
+    limits = graph_equilibrium(agents, mutual / degree.unsqueeze(-1))
+    eigenvalues, directions = torch.linalg.eigh(s)
+    errors, wanted = (
+        torch.linalg.solve(modes, x) @ directions
+        for x in (limits.errors, limits.messages - limits.errors)
+    )
+    a = 1 - ETA * eigenvalues
+    lost = a * (1 - values.unsqueeze(-1)) / (1 - a * values.unsqueeze(-1))
+    close(errors, -lost * wanted)
+    close(limits.rate, a.abs().max())
+
+
+@settings(max_examples=20)
+@given(seed=SEEDS, d=st.integers(1, 3), count=st.integers(1, 2))
+def test_random_affine_rounds_have_the_mean_and_covariance_of_the_fixed_point(
+    seed, d, count
+):
+    random = torch.Generator().manual_seed(seed)
+    maps = [
+        Affine(0.25 * torch.linalg.qr(normal(random, d, d)).Q, normal(random, d))
+        for _ in range(count)
+    ]
+    p = shares(random, count)
+    mean, covariance = random_order(maps, p)
+    # Every sequence of twelve rounds, each with its probability.
+    length = 12
+    chosen = torch.tensor(list(words(range(count), repeat=length)))
+    chance = p[chosen].prod(-1)
+    messages = normal(random, d).expand(len(chosen), d)
+    for turn in range(length):
+        replies = torch.stack([each(messages) for each in maps])
+        messages = replies[chosen[:, turn], torch.arange(len(chosen))]
+    average = chance @ messages
+    close(average, mean, 1e-6)
+    away = messages - average
+    spread = away.mT @ (chance.unsqueeze(-1) * away)
+    torch.testing.assert_close(spread, covariance, rtol=1e-6, atol=1e-6)
+
+
+@settings(max_examples=30)
+@given(seed=SEEDS, d=DIMENSIONS, count=st.integers(1, 5), product=st.floats(0.3, 1.9))
+def test_a_random_order_is_unbiased_and_its_covariance_solves_the_kronecker_system(
+    seed, d, count, product
+):
+    random = torch.Generator().manual_seed(seed)
+    agents = [draw(random, d, product, shape=(2,)) for _ in range(count)]
+    p = shares(random, count)
+    mean, covariance = random_order(agents, p)
+    pulls = sum(
+        q * agent.prompt.gradient(mean) for q, agent in zip(p, agents, strict=True)
+    )
+    assert pulls.abs().max() < 1e-11
+    for element in range(2):
+        maps = [agent.affine()[0][element] for agent in agents]
+        square = sum(q * torch.kron(A, A) for q, A in zip(p, maps, strict=True))
+        steps = [ETA * agent.prompt.gradient(mean)[element] for agent in agents]
+        added = sum(
+            q * torch.kron(step, step) for q, step in zip(p, steps, strict=True)
+        )
+        identity = torch.eye(d * d, dtype=torch.float64)
+        expected = torch.linalg.solve(identity - square, added).reshape(d, d)
+        torch.testing.assert_close(covariance[element], expected, rtol=1e-9, atol=1e-12)
+    close(covariance, covariance.mT)
+    assert torch.linalg.eigvalsh(covariance).min() > -1e-10
+
+
+def test_a_long_exchange_in_random_order_has_the_mean_and_the_covariance():
+    random = torch.Generator().manual_seed(4)
+    d, count, replicas = 3, 4, 40_000
+    agents = [draw(random, d, 1.2, 4.0, shape=()) for _ in range(count)]
+    p = shares(random, count)
+    inputs = torch.stack([agent.prompt.inputs for agent in agents])
+    targets = torch.stack([agent.target for agent in agents])
+
+    def speaker(turn):
+        who = torch.multinomial(p, replicas, replacement=True, generator=random)
+        return [GradientAgent(Prompt(inputs[who], targets[who]), ETA)]
+
+    messages = interact(speaker, normal(random, d), 80).messages[:, -1]
+    mean, covariance = random_order(agents, p)
+    error = (covariance.diagonal() / replicas).sqrt()
+    assert ((messages.mean(0) - mean).abs() < 4.5 * error).all()
+    away = messages - mean
+    products = away.unsqueeze(-1) * away.unsqueeze(-2)
+    score = (products.mean(0) - covariance) / products.std(0) * math.sqrt(replicas)
+    assert score.abs().max() < 4.5
+    # The test can tell a step apart that is ten per cent longer.
+    longer = [GradientAgent(agent.prompt, 1.1 * ETA) for agent in agents]
+    other = random_order(longer, p)[1]
+    score = (products.mean(0) - other) / products.std(0) * math.sqrt(replicas)
+    assert score.abs().max() > 8
+
+
+def test_random_order_of_one_direction_in_symbols():
+    a, b, p, c = sympy.symbols("a b p c")
+    m = sympy.symbols("m")
+    maps = [(p, a, 0), (1 - p, b, 1 - b)]  # targets 0 and 1
+    mean = sympy.solve(sum(q * (x * m + y - m) for q, x, y in maps), m)[0]
+    spread = sympy.solve(
+        sum(q * (x**2 * c + (x * mean + y - mean) ** 2) for q, x, y in maps) - c, c
+    )[0]
+    half = {a: sympy.Rational(1, 2), b: sympy.Rational(1, 2), p: sympy.Rational(1, 2)}
+    # Both go half the way: uniform on [0, 1].
+    assert (mean.subs(half), spread.subs(half)) == (sympy.S.Half, sympy.Rational(1, 12))
+    for values in (half, {a: -0.3, b: 0.7, p: 0.2}):
+        factors = [float(values[x]) for x in (a, b)]
+        agents = [
+            GradientAgent(Prompt(torch.ones(1, 1), torch.tensor([t])), 1 - x)
+            for x, t in zip(factors, (0.0, 1.0), strict=True)
+        ]
+        chances = torch.tensor([float(values[p]), 1 - float(values[p])])
+        measured = random_order(agents, chances)
+        assert measured[0].item() == pytest.approx(float(mean.subs(values)), rel=1e-5)
+        assert measured[1].item() == pytest.approx(float(spread.subs(values)), rel=1e-5)
+
+
+@settings(max_examples=30)
+@given(seed=SEEDS, d=DIMENSIONS, rank=st.integers(1, 3))
+def test_stable_steps_without_a_shared_blind_direction_stay_stable(seed, d, rank):
+    random = torch.Generator().manual_seed(seed)
+    count = -(-d // rank)
+    agents = []
+    for _ in range(count):
+        inputs = normal(random, rank, d)
+        largest = torch.linalg.eigvalsh(inputs.mT @ inputs / rank)[-1]
+        agents.append(GradientAgent(Prompt(inputs, normal(random, d)), 1.9 / largest))
+    assume(
+        torch.linalg.matrix_rank(
+            torch.cat([agent.prompt.inputs for agent in agents]), rtol=1e-2
+        )
+        == d
+    )
+    assert (ring_equilibrium(agents).rate < 1).all()
+    assert random_order(agents, shares(random, count))[1].isfinite().all()
+    # Where all are blind to one direction, the part of the start in it stays.
+    blind = [
+        GradientAgent(
+            Prompt(agent.prompt.inputs * torch.arange(d).sign(), agent.target),
+            agent.step_size,
+        )
+        for agent in agents
+    ]
+    start = normal(random, d)
+    run = interact(blind, start, 20, Protocol(2))
+    assert torch.equal(run.messages[:, 0], start[0].expand(len(run.messages)))
+    for closed_form in (
+        ring_equilibrium,
+        simultaneous_equilibrium,
+        lambda agents: random_order(agents, shares(random, count)),
+        lambda agents: graph_equilibrium(agents, listening(random, count)),
+    ):
+        with pytest.raises(ValueError, match="with spectral radius 1; it must be"):
+            closed_form(blind)
 
 
 @settings(max_examples=30)
@@ -404,6 +768,8 @@ def test_redrawn_plateau_tends_to_the_fixed_one_with_many_examples():
         ring_equilibrium,
         simultaneous_equilibrium,
         lambda agents: stationary_covariance(agents, 1.0),
+        lambda agents: graph_equilibrium(agents, torch.eye(len(agents))),
+        lambda agents: random_order(agents, torch.ones(len(agents)) / len(agents)),
     ],
 )
 def test_bad_agents_are_named(closed_form):
@@ -424,8 +790,8 @@ def test_bad_agents_are_named(closed_form):
             [GradientAgent(Prompt(torch.eye(2), torch.zeros(2)), 0.5), draw(random, 2)],
             "agents was of torch.float32 and torch.float64; it must be of one dtype",
         ),
-        ([draw(random, 2, product=5.0)] * 2, "round with spectral radius .* below 1"),
-        ([blind, blind], "round with spectral radius 1; .* below 1"),
+        ([draw(random, 2, product=5.0)] * 2, "a .* with spectral radius .* below 1"),
+        ([blind, blind], "a .* with spectral radius 1; .* below 1"),
     ]:
         with pytest.raises(ValueError, match=message):
             closed_form(agents)
@@ -443,6 +809,8 @@ def test_one_geometry_serves_a_batch_of_targets():
         (simultaneous_equilibrium, Protocol(simultaneous=True)),
     ):
         limits = closed_form([many, one])
+        assert random_order([many, one], torch.tensor([0.5, 0.5]))[1].shape == (5, 3, 3)
+        assert graph_equilibrium([many, one], torch.eye(2)).errors.shape == (5, 2, 3)
         run = interact([many, one], torch.zeros(3), 500, protocol)
         close(limits.messages, run.messages[:, -2:])
         assert limits.rate.shape == (5,) and limits.errors.shape == (5, 2, 3)
@@ -479,3 +847,41 @@ def test_bad_numbers_are_named():
         redrawn_plateau(0.5, 0, 4)
     with pytest.raises(ValueError, match="step was 0; it must be greater than 0"):
         redrawn_plateau(0.0, 10, 4)
+
+
+@pytest.mark.unchecked
+def test_bad_shares_are_named():
+    agents = [draw(torch.Generator().manual_seed(i), 2) for i in range(2)]
+    for weights, message in [
+        (torch.eye(3), r"weights was of shape \(3, 3\); it must be of shape \(2, 2\)"),
+        (torch.ones(2) / 2, r"weights was of shape \(2,\)"),
+        ([[1.5, -0.5], [0, 1]], "weights was -0.5; it must be nowhere negative"),
+        ([[0.5, 0.5], [0.5, 0.4]], "weights was with a row of sum off by 0.1"),
+        ([[0.5, 0.5], [math.nan, 1]], "weights was not finite"),
+        (torch.ones(2, 2) / 2 + 1e-5, "weights was with a row of sum off by 2e-05"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            graph_equilibrium(agents, weights)
+    for probabilities, message in [
+        ([1.0], r"probabilities was of shape \(1,\); it must be of shape \(2,\)"),
+        ([1.5, -0.5], "probabilities was -0.5; it must be nowhere negative"),
+        ([0.5, 0.6], "probabilities was with a whole of sum off by 0.1; it must be of"),
+        ([math.inf, 0.5], "probabilities was not finite"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            random_order(agents, probabilities)
+
+
+def test_shares_in_single_precision_serve_as_well():
+    agents = [draw(torch.Generator().manual_seed(i), 2) for i in range(3)]
+    third = torch.full((3, 3), 1 / 3)
+    exactly = torch.full((3, 3), 1 / 3, dtype=torch.float64)
+    close(
+        graph_equilibrium(agents, third).messages,
+        graph_equilibrium(agents, exactly).messages,
+        1e-6,
+    )
+    # Who never speaks does not matter.
+    mean, covariance = random_order(agents, torch.tensor([1.0, 0.0, 0.0]))
+    close(mean, agents[0].target)
+    assert covariance.abs().max() < 1e-20

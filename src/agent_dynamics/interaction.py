@@ -144,8 +144,8 @@ def interact(
 
     Args:
         agents: one or more, each acting on the message of the one before; where their
-            prompts are redrawn, a function that returns the agents of a turn, turns
-            counted from 0, with the same targets.
+            prompts are redrawn, or who speaks is, a function that returns the agents of
+            a turn, turns counted from 0. `errors` keeps the targets of the first.
         start: the first message, shape (..., d).
         turns: rounds, at least 1.
         protocol: what differs from the plain alternation.

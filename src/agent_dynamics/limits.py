@@ -1,4 +1,6 @@
-"""Where other protocols settle: rings, simultaneous replies, noise, fresh prompts."""
+"""Where other protocols settle: rings, simultaneous replies, graphs, a random order,
+noise, fresh prompts.
+"""
 
 from __future__ import annotations
 
@@ -72,6 +74,67 @@ def simultaneous_equilibrium(agents: Sequence[AffineAgent]) -> Limits:
     return _limits(agents, [apply(A, message) + a for A, a in maps], rate)
 
 
+def graph_equilibrium(
+    agents: Sequence[AffineAgent],
+    weights: Float[Tensor, "{len(agents)} {len(agents)}"],
+) -> Limits:
+    """Where N agents settle that each reply to a mean of the last replies of others.
+
+    Agent i acts on sum_j P_ij v_j. The limit is the fixed point of the round, which for
+    gradient agents is (I - A (P kron I))^{-1} (I - A) t with A = blockdiag(A_1 ... A_N)
+    (:prf:ref:`thm-graph`).
+
+    Args:
+        agents: one or more.
+        weights: P, row i says how much agent i listens to each, shape (N, N); no entry
+            negative, each row of sum 1.
+
+    Raises:
+        ValueError: weights that are not row-stochastic; as `ring_equilibrium`.
+    """
+    A, a = _stacked(agents)
+    P = _shares("weights", weights, (len(agents),) * 2, like=a)
+    turn = torch.einsum("...iab,ij->...iajb", A, P).flatten(-4, -3).flatten(-2)
+    messages, rate = _fixed_point(turn, a.flatten(-2))
+    return _limits(agents, messages.unflatten(-1, a.shape[-2:]).unbind(-2), rate)
+
+
+def random_order(
+    agents: Sequence[AffineAgent], probabilities: Float[Tensor, " {len(agents)}"]
+) -> tuple[Float[Tensor, "*batch d"], Float[Tensor, "*batch d d"]]:
+    """The mean and the covariance of one message to which a random agent replies next.
+
+    Every turn draws its agent anew, agent i with probability p_i. For gradient agents
+    the mean m minimises the sum of p_i eta_i L_i. With g_i the step of agent i from m,
+    the covariance solves C = sum_i p_i (A_i C A_i' + g_i g_i')
+    (:prf:ref:`thm-random-order`).
+
+    Args:
+        agents: one or more.
+        probabilities: p, shape (N,); none negative, of sum 1.
+
+    Returns:
+        The mean, shape (..., d), and the covariance, shape (..., d, d), after many
+        turns.
+
+    Raises:
+        ValueError: probabilities that do not fit; no agents, dimensions or batches that
+            do not fit; a turn that does not contract in mean square,
+            rho(sum_i p_i A_i kron A_i) >= 1.
+    """
+    A, a = _stacked(agents)
+    p = _shares("probabilities", probabilities, (len(agents),), like=a)
+    square = torch.einsum("i,...iab,...icd->...acbd", p, A, A)
+    square = square.flatten(-4, -3).flatten(-2)
+    _contraction(square, "a turn in mean square")
+    turn, offset = torch.einsum("i,...iab->...ab", p, A), (p.unsqueeze(-1) * a).sum(-2)
+    mean, _ = _fixed_point(turn, offset)
+    steps = apply(A, mean.unsqueeze(-2)) + a - mean.unsqueeze(-2)
+    added = torch.einsum("i,...ia,...ib->...ab", p, steps, steps)
+    covariance = solve(eye(square) - square, added.flatten(-2))
+    return mean, covariance.unflatten(-1, added.shape[-2:])
+
+
 def stationary_covariance(
     agents: Sequence[AffineAgent], noise: float
 ) -> Float[Tensor, "... {len(agents)} d d"]:
@@ -143,16 +206,45 @@ def redrawn_plateau(
     return growth * x / ((1 - growth) * (2 - x))
 
 
+def _stacked(
+    agents: Sequence[AffineAgent],
+) -> tuple[Float[Tensor, "*maps N d d"], Float[Tensor, "*batch N d"]]:
+    matrices, offsets = zip(*batch_maps(agents), strict=True)
+    return torch.stack(matrices, dim=-3), torch.stack(offsets, dim=-2)
+
+
+def _shares(
+    argument: str, value: Tensor, shape: tuple[int, ...], *, like: Tensor
+) -> Tensor:
+    """`value` as shares of a whole: of this shape, none negative, of sum 1 along the
+    last dimension.
+    """
+    shares = _checks.real_tensor(argument, value)
+    if shares.shape != shape:
+        raise _checks.bad(
+            argument, f"of shape {tuple(shares.shape)}", f"of shape {shape}"
+        )
+    if (shares < 0).any():
+        raise _checks.bad(argument, f"{shares.min().item():g}", "nowhere negative")
+    off = (shares.sum(-1) - 1).abs().max().item()
+    if off > 10 * shape[-1] * torch.finfo(shares.dtype).eps:
+        whole = "row" if shares.ndim == 2 else "whole"
+        raise _checks.bad(
+            argument, f"with a {whole} of sum off by {off:.2g}", "of sum 1"
+        )
+    return shares.to(like)
+
+
 def _limits(
     agents: Sequence[AffineAgent],
-    messages: list[Float[Tensor, "*batch d"]],
+    messages: Sequence[Float[Tensor, "*batch d"]],
     rate: Float[Tensor, "..."],
 ) -> Limits:
     errors = [
         message - agent.target for message, agent in zip(messages, agents, strict=True)
     ]
     return Limits(
-        torch.stack(messages, dim=-2),
+        torch.stack(tuple(messages), dim=-2),
         torch.stack(errors, dim=-2),
         rate.expand(messages[0].shape[:-1]),
     )
@@ -166,14 +258,16 @@ def _fixed_point(
     return solve(identity - matrix, offset), rate
 
 
-def _contraction(matrix: Float[Tensor, "*batch d d"]) -> Float[Tensor, "*batch"]:
+def _contraction(
+    matrix: Float[Tensor, "*batch d d"], of: str = "a round"
+) -> Float[Tensor, "*batch"]:
     rate = torch.linalg.eigvals(matrix).abs().amax(-1)
     # An eigenvalue 1, of a shared kernel, comes out of rounding on either side.
     if not (rate < 1 - negligible(matrix)).all():
         raise _checks.bad(
             "agents",
-            f"a round with spectral radius {rate.max().item():.6g}",
-            "a round with spectral radius below 1",
+            f"{of} with spectral radius {rate.max().item():.6g}",
+            f"{of} with spectral radius below 1",
         )
     return rate
 
