@@ -14,7 +14,7 @@ DIRECTIVE = re.compile(
     r"^(`{3,}|:{3,})\{([\w:-]+)\} *(.*)\n((?::[\w-]+:.*\n)*)((?:.*\n)*?)\1$\n?",
     re.MULTILINE,
 )
-ROLE = re.compile(r"\{(glue:text|ref|prf:ref|eq|cite)\}`([^`]+)`")
+ROLE = re.compile(r"\{(glue:text|ref|prf:ref|eq|cite(?::t)?)\}`([^`]+)`")
 EQUATION = re.compile(r"^\$\$ \((eq-[\w-]+)\)$", re.MULTILINE)
 HEADING = re.compile(r"^\(([\w-]+)\)=\n#+ (.*)$", re.MULTILINE)
 WORK = re.compile(
@@ -59,7 +59,8 @@ def targets(book: Path = BOOK) -> dict[str, Target]:
     works = (book / "references.bib").read_text(encoding="utf-8")
     for key, authors, year in WORK.findall(works):
         names = [author.split(",")[0] for author in authors.split(" and ")]
-        found[key] = Target(f"{', '.join(names)} ({year})")
+        said = ", ".join(names) if len(names) <= 3 else f"{names[0]} et al."
+        found[key] = Target(f"{said} ({year})")
     return found
 
 
@@ -91,6 +92,8 @@ class Plain:
             role, content = match.groups()
             if role == "glue:text":
                 return glued.get(content, "(run to see)")
+            if role.startswith("cite"):
+                return "; ".join(self.targets[key].name for key in content.split(","))
             said, _, label = content.removesuffix(">").rpartition("<")
             target = self.targets[label]
             address = target.page and self.address(target.page)

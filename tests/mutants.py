@@ -37,6 +37,8 @@ TESTS = {name: [name, SHAPES] for name in [*OWN.split(), *LATER]} | {
     "linear": ["equilibrium", "angle", "limits"],
     "_line_search": ["losses"],
     "_objective": ["losses"],
+    "_planning": ["helper"],
+    "_steering": ["helper"],
     "_training_run": ["training"],
     "_training_data": ["training"],
     "_checks": ["prompts", "agents", "interaction", "angle", "training", SHAPES],

@@ -398,3 +398,25 @@ def test_a_blind_victims_rounding_is_no_reply_in_single_precision_either():
 def test_bad_input_is_named(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@given(seed=seeds, d=dimensions, kappa=st.floats(1, 1000))
+def test_an_aim_is_never_further_from_the_gap_than_the_condition_number_allows(
+    seed, d, kappa
+):
+    victim, target = random_agent(d, kappa, seed), normal(3, d, seed=seed + 3)
+    s, frame = torch.linalg.eigh(victim.prompt.covariance)
+    worst = frame[..., 0] / s[:, :1].sqrt() + frame[..., -1] / s[:, -1:].sqrt()
+    ratio = s[:, -1] / s[:, 0]
+    least = 2 * ratio.sqrt() / (ratio + 1)
+    for gap, is_worst in ((victim.target - target, False), (worst, True)):
+        q = query_attack_direction(victim, victim.target - gap)
+        cosine = torch.nn.functional.cosine_similarity(q, gap, dim=-1)
+        assert (cosine >= least - 1e-12).all()
+        missed = torch.linalg.vector_norm(
+            gap - (q * gap).sum(-1, keepdim=True) * q, dim=-1
+        )
+        most = (ratio - 1) / (ratio + 1) * torch.linalg.vector_norm(gap, dim=-1)
+        assert (missed <= most + 1e-6).all()
+        if is_worst:
+            torch.testing.assert_close(cosine, least, rtol=0, atol=1e-12)

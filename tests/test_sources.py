@@ -18,6 +18,7 @@ import pytest
 import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from pybtex.database import parse_file
 
 from agent_dynamics.book.claims import ledger
 from agent_dynamics.book.exercises import exercises
@@ -263,6 +264,28 @@ def test_contents_list_every_page_once():
     assert sorted(entries(contents)) == sorted(
         [*PAGES, *(f"api/{module}" for module in modules)]
     )
+
+
+def test_every_source_can_be_found_and_is_cited():
+    text = "\n".join(PAGES.values())
+    roles = re.findall(r"\{cite(?::\w+)?\}`([^`]+)`", text)
+    cited = [key.strip() for role in roles for key in role.split(",")]
+    sources = parse_file(BOOK / "references.bib").entries
+    assert len(sources) >= 40
+    assert set(cited) == set(sources)
+    for key, source in sources.items():
+        assert {"title", "year"} <= set(source.fields), key
+        assert source.persons["author"], key
+        doi, number = (source.fields.get(name, "") for name in ("doi", "eprint"))
+        assert re.fullmatch(r"10\.\d{4,}/\S+", doi) or re.fullmatch(
+            r"\d{4}\.\d{4,5}", number
+        ), key
+
+
+def test_every_claim_of_the_paper_stands_behind_one_of_its_statements():
+    listed = re.findall(r"<claim-([\w-]+)>", PAGES["field"])
+    paper = [claim.id for claim in ledger().values() if claim.source == "paper"]
+    assert sorted(listed) == sorted(paper)
 
 
 def test_docstrings_cite_results_and_equations_that_the_book_has():

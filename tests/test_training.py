@@ -378,6 +378,43 @@ def test_gradient_flow_conserves_the_difference_of_squared_norms():
         )
 
 
+@pytest.mark.parametrize("token_balance", [0.2, 5.0])
+def test_token_balance_moves_the_balance_of_weight_tokens_and_no_first_answer(
+    token_balance,
+):
+    config = TrainingConfig(dimension=3, seed=4, value_scale=0.2, query_scale=0.2)
+    even = Run.start(config).model
+    uneven = Run.start(replace(config, token_balance=token_balance)).model
+    gram, messages = normal(7, 4, 4, seed=5), normal(7, 2, 3, seed=6)
+    gram = gram @ gram.mT
+    torch.testing.assert_close(
+        uneven.step(gram, 9, messages), even.step(gram, 9, messages)
+    )
+    for tokens, factor in ((slice(4), 1.0), (slice(4, None), token_balance)):
+        torch.testing.assert_close(uneven.query[tokens], factor * even.query[tokens])
+        torch.testing.assert_close(
+            uneven.value[:, tokens], even.value[:, tokens] / factor
+        )
+
+
+@pytest.mark.parametrize(("context", "moves"), [(0, False), (2, True)])
+def test_alone_no_training_moves_the_antisymmetric_part_of_q_on_weight_tokens(
+    context, moves
+):
+    config = replace(SMALL, dimension=3, context=context)
+
+    def antisymmetric(model):
+        block = model.query[4:, 4:].detach()
+        return block - block.mT
+
+    before = antisymmetric(Run.start(config).model)
+    after = antisymmetric(train_lsa(config).model)
+    assert before.norm() > 0.5
+    assert ((after - before).norm() > 0.01) == moves
+    if not moves:
+        torch.testing.assert_close(after, before, rtol=0, atol=1e-13)
+
+
 @pytest.mark.unchecked
 @pytest.mark.parametrize(
     ("changes", "message"),
@@ -405,6 +442,7 @@ def test_gradient_flow_conserves_the_difference_of_squared_norms():
         ({"step_size": 0.0}, "step_size was 0.0; it must be greater than 0"),
         ({"step_size": math.nan}, "step_size was nan; it must be a finite number"),
         ({"value_scale": -1.0}, "value_scale was -1.0"),
+        ({"token_balance": 0.0}, "token_balance was 0.0; it must be greater than 0"),
         ({"query_scale": 0.0}, "query_scale was 0.0"),
         (
             {"learning_rate": "fast"},

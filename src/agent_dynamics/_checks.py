@@ -160,23 +160,33 @@ def last_dimension(argument: str, tensor: Tensor, d: int) -> Tensor:
     return tensor
 
 
-def covariance(argument: str, value: object) -> Tensor:
-    """`value` as a batch of symmetric positive semi-definite matrices (..., d, d)."""
+def symmetric(argument: str, value: object) -> Tensor:
+    """`value` as a batch of symmetric matrices (..., d, d)."""
     matrix = real_tensor(argument, value)
     if matrix.ndim < 2 or matrix.shape[-1] != matrix.shape[-2] or matrix.shape[-1] == 0:
         raise bad(
             argument, f"of shape {tuple(matrix.shape)}", "square, of shape (..., d, d)"
         )
-    size = matrix.abs().amax(dim=(-2, -1), keepdim=True)
-    slack = 100 * torch.finfo(matrix.dtype).eps * matrix.shape[-1] * size
     asymmetry = (matrix - matrix.mT).abs()
-    if (asymmetry > slack).any():
+    if (asymmetry > _slack(matrix)[..., None, None]).any():
         raise bad(argument, f"asymmetric by {asymmetry.max().item():.3g}", "symmetric")
+    return matrix
+
+
+def covariance(argument: str, value: object) -> Tensor:
+    """`value` as a batch of symmetric positive semi-definite matrices (..., d, d)."""
+    matrix = symmetric(argument, value)
     lowest = torch.linalg.eigvalsh(matrix)[..., 0]
-    if (lowest < -slack[..., 0, 0]).any():
+    if (lowest < -_slack(matrix)).any():
         raise bad(
             argument,
             f"indefinite, with the eigenvalue {lowest.min().item():.3g}",
             "positive semi-definite",
         )
     return matrix
+
+
+def _slack(matrix: Tensor) -> Tensor:
+    """What rounding may do to entries and eigenvalues of matrices (..., d, d)."""
+    size = matrix.abs().amax(dim=(-2, -1))
+    return 100 * torch.finfo(matrix.dtype).eps * matrix.shape[-1] * size

@@ -35,6 +35,8 @@ class TrainingConfig:
             Q. Unequal ones train fastest: the answer is bilinear in V and Q, so
             gradient flow keeps ||V||^2 - ||Q||^2, and the blocks that must cancel do so
             at a rate that this difference sets (:prf:ref:`prop-balance`).
+        token_balance: what Q's initial block on weight tokens is multiplied by, and V's
+            divided by; the layer's first answers are the same for each.
         learning_rate: constant step of Adam with the AMSGrad bound.
         batch_size: prompts a step.
         steps: the most steps taken.
@@ -51,6 +53,7 @@ class TrainingConfig:
     context: int = 3
     value_scale: float = 0.02
     query_scale: float = 0.5
+    token_balance: float = 1.0
     learning_rate: float = 0.03
     batch_size: int = 256
     steps: int = 3000
@@ -66,6 +69,7 @@ class TrainingConfig:
             "step_size",
             "value_scale",
             "query_scale",
+            "token_balance",
             "learning_rate",
             "tolerance",
         ):
@@ -109,6 +113,8 @@ class Run:
         with torch.no_grad():
             model.value.normal_(0, config.value_scale, generator=random)
             model.query.normal_(0, config.query_scale, generator=random)
+            model.value[:, config.dimension + 1 :] /= config.token_balance
+            model.query[config.dimension + 1 :] *= config.token_balance
         model.to(device)
         history = {
             name: torch.empty(0, dtype=torch.float64)

@@ -19,44 +19,25 @@ from torch import Tensor
 
 from . import _checks
 from ._line_search import shortened
-from .agents import AffineAgent
-from .linear import apply, eye, negligible, rounding
+from ._planning import PlanningHelper, can_arrive
+from ._steering import Helper
+from .agents import AffineAgent, GradientAgent
+from .linear import apply, eye, negligible
+from .lsa import LSAAgent
 from .prompts import Prompt
 
-
-class _Helper:
-    """What all helpers share: sending a wanted message by the choice of a target.
-
-    Attributes:
-        target: the target of the last turn, shape (..., d); zero before the first.
-    """
-
-    def __init__(
-        self, inputs: Float[Tensor, "... n d"], actor: Callable[[Prompt], AffineAgent]
-    ) -> None:
-        self._inputs = _checks.real_tensor("inputs", inputs)
-        self.batch = self._inputs.shape[:-2]
-        self._actor = actor
-        self.target = self._inputs.new_zeros(self._inputs.shape[-1:])
-        linear, _ = actor(Prompt(self._inputs, self.target)).affine()
-        self._identity = eye(linear)
-        self._steer = torch.linalg.pinv(
-            self._identity - linear, rtol=negligible(linear), atol=rounding(linear)
-        )
-
-    def __call__(self, message: Float[Tensor, "... d"]) -> Float[Tensor, "... d"]:
-        """The reply to the main agent's message, both of shape (..., d)."""
-        message = _checks.message(
-            "message", message, like=self._inputs, batch=self.batch
-        )
-        self.target = message + apply(self._steer, self._wanted(message) - message)
-        return self._actor(Prompt(self._inputs, self.target))(message)
-
-    def _wanted(self, message: Float[Tensor, "... d"]) -> Float[Tensor, "... d"]:
-        raise NotImplementedError
+__all__ = [
+    "AndersonHelper",
+    "DampedNewtonHelper",
+    "LineSearchedNewtonHelper",
+    "NewtonHelper",
+    "PlanningHelper",
+    "can_arrive",
+    "safe_damping",
+]
 
 
-class NewtonHelper(_Helper):
+class NewtonHelper(Helper):
     """A helper that sends a Newton step on the main agent's objective.
 
     It sends p = w - H(w)^+ grad L(w). With the true Hessian S_W and full reach that is
@@ -125,6 +106,41 @@ class DampedNewtonHelper(NewtonHelper):
         self.damping = _checks.finite_number("damping", damping, above=0)
 
 
+def safe_damping(
+    agent_w: GradientAgent | LSAAgent, estimate: Float[Tensor, "*#batch d d"]
+) -> Float[Tensor, "*batch"]:
+    """The least damping with which a wrong estimate is known to do no harm.
+
+    It is the least lambda >= 0 with estimate + lambda I >= S_W / 2. From there on a
+    turn of the main agent and a damped Newton helper shrinks the error in the long run
+    at least as much as one of the main agent alone (:prf:ref:`lem-safe-damping`). Less
+    may do for some estimates.
+
+    Args:
+        agent_w: the main agent, with a stable step.
+        estimate: the helper's estimate of S_W, symmetric, shape (..., d, d).
+
+    Returns:
+        Shape (...): that of the agent and the estimates together.
+
+    Raises:
+        ValueError: an estimate that is not symmetric or of another dimension; an
+            unstable main agent, which the lemma says nothing of.
+    """
+    geometry = agent_w.prompt.covariance
+    estimate = _checks.symmetric("estimate", estimate)
+    _checks.last_dimension("estimate", estimate, geometry.shape[-1])
+    _checks.broadcast_shapes(agent_w=agent_w.batch, estimate=estimate.shape[:-2])
+    turn, _ = agent_w.affine()
+    grows = torch.linalg.matrix_norm(turn, ord=2).max().item()
+    if grows > 1 + negligible(turn):
+        raise _checks.bad(
+            "agent_w", f"unstable, with a turn of norm {grows:.3g}", "stable"
+        )
+    short = torch.linalg.eigvalsh(geometry / 2 - estimate)[..., -1]
+    return short.clamp_min(0)
+
+
 class LineSearchedNewtonHelper(NewtonHelper):
     """A Newton helper that halves its step until it lowers the main agent's loss.
 
@@ -156,7 +172,7 @@ class LineSearchedNewtonHelper(NewtonHelper):
         return message + shortened(self._loss, message, self._gradient(message), step)
 
 
-class AndersonHelper(_Helper):
+class AndersonHelper(Helper):
     """A helper that knows messages alone, and accelerates the main agent's map.
 
     Each message u it sent and the answer w to it give a residual w - u of that map. It
@@ -169,15 +185,26 @@ class AndersonHelper(_Helper):
         inputs: the helper's own examples X_U, shape (..., n, d).
         actor: makes the helper's agent of a prompt, e.g. `lambda prompt:
             GradientAgent(prompt, 0.5)`.
+        regularisation: the length of the noise that each answer carries. Where it is
+            given, the combination is the one whose residual has the least mean square
+            under such noise (:eq:`eq-regularised`).
 
     Raises:
-        ValueError: inputs that make no prompt.
+        ValueError: inputs that make no prompt; a regularisation that is negative or not
+            finite.
     """
 
     def __init__(
-        self, inputs: Float[Tensor, "... n d"], actor: Callable[[Prompt], AffineAgent]
+        self,
+        inputs: Float[Tensor, "... n d"],
+        actor: Callable[[Prompt], AffineAgent],
+        *,
+        regularisation: float = 0.0,
     ) -> None:
         super().__init__(inputs, actor)
+        self._noise = _checks.finite_number("regularisation", regularisation)
+        if self._noise < 0:
+            raise _checks.bad("regularisation", regularisation, "at least 0")
         self._sent: Tensor | None = None
         self._answers: list[Tensor] = []
         self._residuals: list[Tensor] = []
@@ -193,12 +220,14 @@ class AndersonHelper(_Helper):
     def _wanted(self, message: Float[Tensor, "... d"]) -> Float[Tensor, "... d"]:
         if len(self._residuals) < 2:
             return message
+        answers, residuals = (
+            torch.stack(column, dim=-1) for column in (self._answers, self._residuals)
+        )
+        # The noise of each residual is its own, so it stands in a row of its own.
+        noise = self._noise * eye(residuals)
+        noise = noise.expand(*residuals.shape[:-2], *noise.shape)
+        residuals = torch.cat([residuals, noise], dim=-2)
         # Differences of successive turns span the affine combinations, and lose the
         # least to rounding.
-        answers, residuals = (
-            torch.stack(column, dim=-1).diff(dim=-1)
-            for column in (self._answers, self._residuals)
-        )
-        return message - apply(
-            answers, apply(torch.linalg.pinv(residuals), self._residuals[-1])
-        )
+        steps = torch.linalg.pinv(residuals.diff(dim=-1))
+        return message - apply(answers.diff(dim=-1), apply(steps, residuals[..., -1]))

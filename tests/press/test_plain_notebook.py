@@ -101,6 +101,13 @@ def test_references_are_named_as_on_the_page_and_lead_to_it_where_it_is_known():
     )
 
 
+def test_works_are_named_by_authors_and_year_one_or_several():
+    assert plain().roles("{cite}`friedkin1990social,degroot1974reaching`", {}) == (
+        "Friedkin, Johnsen (1990); DeGroot (1974)"
+    )
+    assert plain().roles("{cite:t}`akyurek2023what`", {}) == "Akyürek et al. (2023)"
+
+
 def test_numbers_of_the_run_are_in_the_text_and_figures_are_left_to_the_run():
     outputs = [
         new_output(

@@ -15,7 +15,7 @@ from playwright.sync_api import Browser, Page
 from agent_dynamics.agents import GradientAgent
 from agent_dynamics.angle import monotone_angle_limit, plateau_matrix, plateau_vs_angle
 from agent_dynamics.equilibrium import equilibrium
-from agent_dynamics.helper import DampedNewtonHelper, NewtonHelper
+from agent_dynamics.helper import DampedNewtonHelper, NewtonHelper, safe_damping
 from agent_dynamics.interaction import interact
 from agent_dynamics.prompts import Prompt
 
@@ -176,6 +176,7 @@ def test_plateaus_and_the_largest_monotone_angle_are_the_packages(arithmetic):
                 plateaus: {angles.tolist()}.map(
                     (theta) => dynamics.plateau(N, {orientation}, theta)),
                 limit: dynamics.thetaMax(dynamics.conditionNumber(N)),
+                level: dynamics.levelLine(N, 0.3, 8),
             }}));
         }}""")
         plateaus = plateau_vs_angle(
@@ -190,6 +191,10 @@ def test_plateaus_and_the_largest_monotone_angle_are_the_packages(arithmetic):
                 mine["limit"],
                 monotone_angle_limit(torch.linalg.cond(plateau_matrix(*ordered))),
             )
+            level = torch.tensor(mine["level"], dtype=torch.float64)
+            G = plateau_matrix(*ordered)
+            constant = torch.full((8,), 0.3, dtype=torch.float64)
+            close(((level @ G) * level).sum(-1), constant)
 
 
 def test_largest_monotone_angle_at_the_ends(arithmetic):
@@ -241,12 +246,15 @@ def test_errors_with_and_without_a_helper_are_the_packages(arithmetic):
             const helper = {{damping: {damping}, estimate: {estimate}}};
             const errors = [null, helper].map(
                 (company) => dynamics.mainErrors(spectrum, 0.4, 40, company));
-            return [spectrum, ...errors];
+            const safe = dynamics.safeDamping(spectrum, {estimate});
+            return [spectrum, ...errors, [safe]];
         }}""")
         spectrum, main, helper = helped(kappa, damping, estimate)
         close(own[0], spectrum)
+        truth = torch.diag(spectrum)
+        close(own[3], safe_damping(main, estimate * truth)[None])
         origin = torch.zeros(8, dtype=torch.float64)
-        for mine, agents in zip(own[1:], ([main], [main, helper]), strict=True):
+        for mine, agents in zip(own[1:3], ([main], [main, helper]), strict=True):
             errors = interact(agents, origin, 40).errors()[:, 0]
             close(
                 mine,
@@ -758,7 +766,7 @@ def assert_helper_shows(
 
 def test_helper_starts_and_follows_its_sliders(open_page):
     tab = open_page("helper")
-    assert_helper_shows(tab, 1000, 0.01, 1, 60)
+    assert_helper_shows(tab, 100, 0.01, 1, 60)
     for kappa, damping, estimate, turns in (
         (0, -3, 0, 5),
         (4, 1, 0.7, 200),
@@ -774,6 +782,9 @@ def test_helper_starts_and_follows_its_sliders(open_page):
         assert_helper_shows(
             tab, 10**kappa, 10**damping if damping > -4 else 0.0, 10**estimate, turns
         )
+        spectrum, main, _helper = helped(10**kappa, 0.0, 10**estimate)
+        safe = safe_damping(main, 10**estimate * torch.diag(spectrum)).item()
+        assert float(shown(tab, "surely safe")) == pytest.approx(safe, abs=6e-4)
         assert "NaN" not in tab.locator(".explorable").inner_html()
 
 
@@ -790,8 +801,7 @@ def test_helper_that_overshoots_is_said_to_be_unstable(open_page):
 
 
 def test_helper_goal_is_reached_between_too_little_damping_and_too_much(open_page):
-    tab = open_page("helper")
-    slide(tab, "helper-kappa", 2)
+    tab = open_page("helper")  # at a condition number of 100
     slide(tab, "helper-estimate", -0.4)
     for damping, reached in ((-2.0, False), (-1.2, True), (-0.5, False)):
         slide(tab, "helper-damping", damping)

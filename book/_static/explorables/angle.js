@@ -53,11 +53,12 @@
     update();
   });
 
-  // The dial: targets on the unit circle, the gap between them, and the two geometries about the centre.
+  // The dial: targets on the unit circle and the gap between them. An ellipse about w* goes through all targets of U
+  // that leave its agent as biased as this one does.
   const circle = draw(dial.svg, "circle", { class: "grid" });
   const ellipses = {
-    w: draw(dial.svg, "ellipse", { class: "ellipse w" }),
-    u: draw(dial.svg, "ellipse", { class: "ellipse u" }),
+    w: draw(dial.svg, "path", { class: "ellipse w" }),
+    u: draw(dial.svg, "path", { class: "ellipse u" }),
   };
   const rays = draw(dial.svg, "path", { class: "zigzag" });
   const opening = draw(dial.svg, "path", { class: "opening" });
@@ -130,7 +131,7 @@
     );
   }
 
-  function drawDial(theta, orientation, kappas, turn) {
+  function drawDial(theta, orientation, N, plateaus) {
     const { width } = dial;
     const [centre, radius] = [width / 2, width / 2 - 34];
     const at = (angle, length = radius) => [
@@ -138,20 +139,11 @@
       centre - length * Math.sin(angle * DEGREE),
     ];
     set(circle, { cx: centre, cy: centre, r: radius });
-    for (const [who, angle] of [
-      ["w", 0],
-      ["u", turn],
-    ]) {
-      const long = 0.8 * radius;
-      set(ellipses[who], {
-        cx: centre,
-        cy: centre,
-        rx: long / Math.sqrt(kappas[who]),
-        ry: long,
-        transform: `rotate(${-angle} ${centre} ${centre})`,
-      });
-    }
     const [one, other] = [at(orientation), at(orientation + theta)];
+    for (const who of ["w", "u"]) {
+      const level = dynamics.levelLine(N[who], plateaus[who][theta], 120);
+      set(ellipses[who], { d: `${line(level.map(([x, y]) => [one[0] + radius * x, one[1] - radius * y]))}Z` });
+    }
     set(rays, { d: line([one, [centre, centre], other]) });
     set(gapLine, { d: line([one, other]) });
     const arc = 0.3 * radius;
@@ -213,7 +205,7 @@
       );
       limit[who] = dynamics.thetaMax(dynamics.conditionNumber(N[who]));
     }
-    drawDial(theta, orientation, kappas, turn);
+    drawDial(theta, orientation, N, plateaus);
     drawChart(theta, plateaus, limit);
 
     const peak = Math.max(...plateaus.w.slice(0, theta + 1));

@@ -75,6 +75,15 @@ const dynamics = (() => {
     return x * x + y * y;
   }
 
+  // Gaps of one bias: `count` points on the ellipse where ||N Delta||^2 has this value.
+  function levelLine(N, value, count) {
+    const inverse = solve(N, [1, 0, 0, 1]);
+    return Array.from({ length: count }, (_, i) => {
+      const turn = (2 * Math.PI * i) / count;
+      return apply(inverse, [Math.sqrt(value) * Math.cos(turn), Math.sqrt(value) * Math.sin(turn)]);
+    });
+  }
+
   // The condition number of G = N'N.
   function conditionNumber([a, b, c, d]) {
     const [p, q, r] = [a * a + c * c, a * b + c * d, b * b + d * d];
@@ -108,6 +117,9 @@ const dynamics = (() => {
   const roundFactor = (s, step, helper) =>
     (1 - step * s) * (helper ? 1 - s / (helper.estimate * s + helper.damping) : 1);
 
+  // The least damping with which the helper's estimate is at least half of the truth.
+  const safeDamping = (eigenvalues, estimate) => Math.max(0, (0.5 - estimate) * Math.max(...eigenvalues));
+
   return {
     geometry,
     rate,
@@ -115,11 +127,13 @@ const dynamics = (() => {
     messages,
     biasMatrix,
     plateau,
+    levelLine,
     conditionNumber,
     thetaMax,
     spectrum,
     mainErrors,
     roundFactor,
+    safeDamping,
     scaled,
   };
 })();

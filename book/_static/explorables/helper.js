@@ -15,6 +15,7 @@
       turnsHelped: "turns to 10^−6, helped",
       factor: "slowest factor a turn, alone",
       factorHelped: "slowest factor a turn, helped",
+      safe: "damping that is surely safe",
     },
     goal:
       "The helper takes the main agent’s geometry for less than half of what it is. " +
@@ -63,7 +64,7 @@
   const slider = (id, label, min, max, step, start, text, value) =>
     widgets.slider(figure.controls, { id: `helper-${id}`, label, min, max, step, start, text, value }, update);
   const controls = {
-    kappa: slider("kappa", "condition number κ of the main agent", 0, 4, 0.05, 3, integer, (p) => 10 ** p),
+    kappa: slider("kappa", "condition number κ of the main agent", 0, 4, 0.05, 2, integer, (p) => 10 ** p),
     damping: slider(
       "damping",
       "damping λ of the helper",
@@ -163,6 +164,7 @@
       turnsHelped: count(wait.helped),
       factor: fixed(worst.alone, 4),
       factorHelped: fixed(worst.helped, 4),
+      safe: fixed(dynamics.safeDamping(eigenvalues, helper.estimate), 3),
     });
     const reached = figure.judge([
       [controls.kappa.value >= 99.99, integer(controls.kappa.value)],
