@@ -83,7 +83,7 @@ def pair(label: str, seed: int = 0) -> list[GradientAgent]:
             s_w = attack(s_u, s_w)
         case "one-sided u":
             s_u = attack(s_w, s_u)
-        case "oscillating":
+        case "two-sided":
             s_w, s_u = (with_eigenvalue(s, u - w, 1 / ETA) for s in (s_w, s_u))
         case "unstable":
             s_w, s_u = geometry(seed + 1, 2.3), geometry(seed + 2, 0.2)
@@ -320,7 +320,7 @@ def test_a_blind_loser_sends_the_messages_of_an_aligned_agent():
 
 
 @given(seed=seeds, stiffness=st.floats(0.1, 0.9), push=st.floats(0.1, 2))
-def test_a_winner_along_an_eigenvector_of_the_loser_looks_oscillating(
+def test_a_winner_along_an_eigenvector_of_the_loser_looks_two_sided(
     seed, stiffness, push
 ):
     w, q = (
@@ -333,13 +333,13 @@ def test_a_winner_along_an_eigenvector_of_the_loser_looks_oscillating(
         for s in (stiffness, 1.0)
     ]
     start = normal(PAIRS, D, seed=seed + 2)
-    one_sided, oscillating = (
+    one_sided, two_sided = (
         interact([winner, loser], start, turns=60) for loser in losers
     )
     torch.testing.assert_close(
-        one_sided.messages, oscillating.messages, rtol=0, atol=1e-11
+        one_sided.messages, two_sided.messages, rtol=0, atol=1e-11
     )
-    assert (diagnose(one_sided).label == "oscillating").mean() > 0.9
+    assert (diagnose(one_sided).label == "two-sided").mean() > 0.9
     # Nothing but rounding leaves the hyperplane in which the winner's messages lie.
     along = ((one_sided.by_agent(0) - w.unsqueeze(1)) * q.unsqueeze(1)).sum(-1)
     assert along.abs().max() < 1e-12
@@ -352,6 +352,97 @@ def test_a_winner_by_attack_hides_the_losers_map_along_the_push():
     assert (diagnosis.map_w.rank == D).all()
     assert (diagnosis.map_u.rank < D).all()
     assert diagnosis.map_u.target.isnan().all()
+
+
+@given(seed=seeds, steps=st.integers(2, 6), scale=st.floats(0.1, 10))
+def test_steps_and_scales_leave_no_trace_in_the_messages(seed, steps, scale):
+    """Several steps look like one on another prompt, a step like its reciprocal."""
+    w, u = normal(2, PAIRS, D, seed=seed)
+    many = GradientAgent(agent(geometry(seed + 1, 1.8), w).prompt, ETA, steps)
+    away = torch.eye(D, dtype=torch.float64) - ETA * many.prompt.covariance
+    seen = torch.eye(D, dtype=torch.float64) - torch.linalg.matrix_power(away, steps)
+    prompt = prompt_with_covariance(
+        scale * (seen + seen.mT) / 2, w, D, generator=torch.Generator().manual_seed(1)
+    )
+    once, other = GradientAgent(prompt, 1 / scale), agent(geometry(seed + 2), u)
+    start = normal(PAIRS, D, seed=seed + 3)
+    one, two = (interact([w, other], start, turns=20).messages for w in (many, once))
+    torch.testing.assert_close(one, two, rtol=0, atol=1e-11)
+
+
+def commuting(a: list[float], b: list[float], seed: int) -> list[GradientAgent]:
+    """Agents with these eigenvalues of their maps, in one random frame."""
+    frame = torch.linalg.qr(normal(D, D, seed=seed)).Q
+    return [
+        agent(
+            frame @ torch.diag((1 - torch.tensor(x).double()) / ETA) @ frame.mT,
+            normal(D, seed=seed + i),
+        )
+        for i, x in enumerate((a, b))
+    ]
+
+
+def explored(messages: torch.Tensor) -> int:
+    """The dimension of the flat through the messages."""
+    return int(torch.linalg.matrix_rank(messages - messages[:1], atol=1e-9))
+
+
+@given(
+    seed=seeds,
+    spectrum=st.sampled_from(
+        [
+            ([0.9, 0.7, 0.5, 0.3], [0.2, 0.4, 0.6, 0.8], 4, 4),
+            ([0.9, 0.7, 0.5, 0.3], [0.7, 0.9, 0.6, 0.8], 3, 3),  # one product twice
+            ([0.5] * 4, [0.4] * 4, 1, 1),  # isotropic
+            ([0.9, 0.6, 0.3, 0.0], [0.2, 0.4, 0.5, 0.8], 4, 3),  # W hides a direction
+        ]
+    ),
+)
+def test_maps_are_determined_after_d_plus_1_rounds_where_the_start_is_cyclic(
+    seed, spectrum
+):
+    *eigenvalues, rank_w, rank_u = spectrum
+    agents = commuting(*eigenvalues, seed)
+    trajectory = interact(agents, 3 * normal(D, seed=seed + 5), turns=30)
+    heard_w, heard_u = trajectory.messages[:-1:2], trajectory.by_agent(0)
+    for rounds in (1, 2, 3, 4, 5, 6, 30):
+        assert explored(heard_w[:rounds]) == min(rounds - 1, rank_w)
+        assert explored(heard_u[:rounds]) == min(rounds - 1, rank_u)
+
+
+@given(seed=seeds, more=st.floats(0.05, 0.3))
+def test_another_gradient_agent_sends_the_same_where_no_message_varies(seed, more):
+    """Off the flat of what it was sent an agent can be another, and nobody sees it."""
+    w, u = commuting([0.9, 0.7, 0.5, 0.3], [0.7, 0.9, 0.6, 0.8], seed)
+    trajectory = interact([w, u], normal(D, seed=seed + 5), turns=60)
+    heard = trajectory.messages[:-1:2]
+    q = torch.linalg.svd(heard - heard[:1]).Vh[-1]
+    assert ((heard - heard[:1]) @ q).abs().max() < 1e-12
+    s = w.prompt.covariance + more / ETA * torch.outer(q, q)
+    pull = w.prompt.covariance @ w.target + more / ETA * q * (q @ heard[0])
+    other = agent((s + s.mT) / 2, torch.linalg.solve(s, pull))
+    again = interact([other, u], normal(D, seed=seed + 5), turns=60)
+    torch.testing.assert_close(again.messages, trajectory.messages, rtol=0, atol=1e-10)
+    assert (other.target - w.target).norm() > 1e-3 * more * (heard[0] - w.target) @ q
+
+
+def test_aligned_agents_with_a_shared_blind_direction_have_flat_errors_and_agree():
+    w, _ = target_pair(
+        D, 1.0, generator=torch.Generator().manual_seed(0), shape=(PAIRS,)
+    )
+    blind = normal(PAIRS, D, seed=3)
+    agents = [agent(with_eigenvalue(geometry(i), blind, 0.0), w) for i in (1, 2)]
+    start = normal(PAIRS, D, seed=9)
+    trajectory = interact(agents, start, turns=200)
+    q = torch.nn.functional.normalize(blind, dim=-1)
+    kept = ((start - w) * q).sum(-1).abs()
+    torch.testing.assert_close(
+        trajectory.errors()[:, -1],
+        kept[:, None].expand(-1, 2),
+        rtol=0,
+        atol=1e-8,
+    )
+    assert (diagnose(trajectory).label == "aligned").all()
 
 
 def test_targets_of_the_trajectory_are_not_read_and_batches_are_diagnosed_one_by_one():
@@ -432,9 +523,9 @@ POWER = [
     ("one-sided u", 1e-3, 0.9, 1),
     ("one-sided u", 3e-3, 0.2, 0.55),
     ("one-sided u", 1e-2, 0, 0),
-    ("oscillating", 1e-3, 0.85, 1),
-    ("oscillating", 3e-3, 0.2, 0.55),
-    ("oscillating", 1e-2, 0, 0),
+    ("two-sided", 1e-3, 0.85, 1),
+    ("two-sided", 3e-3, 0.2, 0.55),
+    ("two-sided", 1e-2, 0, 0),
     ("unstable", 1e-1, 0.9, 1),
 ]
 

@@ -550,6 +550,114 @@ def test_formulas_of_the_equilibrium_theorem_are_symbolically_the_fixed_point(d)
     assert (error_u - B * (error_w - determinant * gap)).expand() == sympy.zeros(d, 1)
 
 
+def resistances(*agents: GradientAgent) -> list[torch.Tensor]:
+    """(eta S)^{-1} of each agent."""
+    return [
+        torch.linalg.inv(a.step_size[..., None, None] * a.prompt.covariance)
+        for a in agents
+    ]
+
+
+@given(seed=SEEDS, d=DIMENSIONS, condition=CONDITIONS, eta_w=STABLE, eta_u=STABLE)
+def test_the_gap_falls_over_three_resistances_in_series(
+    seed, d, condition, eta_w, eta_u
+):
+    random = torch.Generator().manual_seed(seed)
+    agents = [random_agent(random, d, condition, eta) for eta in (eta_w, eta_u)]
+    w, u = settle(agents, normal(random, d))
+    g, identity = u - w, torch.eye(d, dtype=torch.float64)
+    r_w, r_u = resistances(*agents)
+    gap = agents[1].target - agents[0].target
+    slack = 1e-9 * vector_norm(gap, dim=-1, keepdim=True)
+    for value, expected in (
+        (apply(r_w + r_u - identity, g), gap),
+        (apply(r_w - identity, g), w - agents[0].target),
+        (-apply(r_u - identity, g), u - agents[1].target),
+    ):
+        assert ((value - expected).abs() <= slack).all()
+
+
+@given(
+    seed=SEEDS,
+    d=DIMENSIONS,
+    condition=CONDITIONS,
+    eta_w=st.floats(0.01, 1),
+    eta_u=st.floats(0.01, 1),
+)
+def test_the_disagreement_is_no_longer_than_the_gap_and_leans_its_way(
+    seed, d, condition, eta_w, eta_u
+):
+    random = torch.Generator().manual_seed(seed)
+    agents = [random_agent(random, d, condition, eta) for eta in (eta_w, eta_u)]
+    limit = equilibrium(*agents)
+    g, gap = limit.u - limit.w, agents[1].target - agents[0].target
+    assert (vector_norm(g, dim=-1) <= vector_norm(gap, dim=-1) * (1 + 1e-9)).all()
+    squares = g.square().sum(-1)
+    assert ((g * gap).sum(-1) >= squares * (1 - 1e-9)).all()
+
+
+def test_with_longer_steps_the_disagreement_can_be_longer_than_the_gap():
+    one = torch.ones(1, 1, dtype=torch.float64)
+    agents = [GradientAgent(Prompt(one, t * one[0]), 1.5) for t in (0, 1)]
+    limit = equilibrium(*agents)
+    assert (limit.u - limit.w).item() == pytest.approx(3)
+
+
+@given(
+    seed=SEEDS,
+    d=DIMENSIONS,
+    condition=st.floats(1, 20),
+    eta_w=st.floats(0.05, 0.95),
+    eta_u=st.floats(0.05, 0.95),
+)
+def test_each_turn_is_the_block_minimum_of_one_potential(
+    seed, d, condition, eta_w, eta_u
+):
+    random = torch.Generator().manual_seed(seed)
+    agents = [random_agent(random, d, condition, eta) for eta in (eta_w, eta_u)]
+    stiffness = [
+        torch.linalg.inv(r - torch.eye(d, dtype=torch.float64))
+        for r in resistances(*agents)
+    ]
+
+    def potential(w, u):
+        bends = [
+            (apply(m, v - a.target) * (v - a.target)).sum(-1) / 2
+            for m, v, a in zip(stiffness, (w, u), agents, strict=True)
+        ]
+        return sum(bends) + (w - u).square().sum(-1) / 2
+
+    w = u = 3 * normal(random, 3, d)
+    before = potential(w, u)
+    for _ in range(3):
+        for i, agent in enumerate(agents):
+            pair = [w, u]
+            pair[i] = agent(pair[1 - i]).requires_grad_()
+            (slope,) = torch.autograd.grad(potential(*pair).sum(), pair[i])
+            assert slope.abs().max() < 1e-8
+            w, u = (v.detach() for v in pair)
+            after = potential(w, u)
+            assert (after <= before + 1e-9 * (1 + before)).all()
+            before = after
+    limit = equilibrium(*agents)
+    gap, g = agents[1].target - agents[0].target, limit.u - limit.w
+    torch.testing.assert_close(
+        potential(limit.w, limit.u), (g * gap).sum(-1) / 2, rtol=1e-8, atol=1e-10
+    )
+
+
+def test_the_smallest_example_is_done_in_the_head():
+    """Targets 0 and 1, both half way: 0, 1/2; 1/4, 5/8; 5/16, 21/32; to 1/3, 2/3."""
+    one = torch.ones(1, 1, dtype=torch.float64)
+    agents = [GradientAgent(Prompt(one, t * one[0]), 0.5) for t in (0, 1)]
+    messages = interact(agents, torch.zeros(1), 3).messages[1:, 0]
+    assert messages.tolist() == [0, 1 / 2, 1 / 4, 5 / 8, 5 / 16, 21 / 32]
+    limit = equilibrium(*agents)
+    assert limit.w.item() == pytest.approx(1 / 3)
+    assert limit.u.item() == pytest.approx(2 / 3)
+    assert limit.rate.item() == pytest.approx(1 / 4)
+
+
 def test_one_geometry_serves_a_batch_of_targets_steps_and_starts():
     random = torch.Generator().manual_seed(0)
     d = 3

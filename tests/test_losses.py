@@ -4,18 +4,30 @@ quadratic model predicts.
 
 import math
 
+import numpy as np
 import pytest
 import sympy
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent_dynamics import losses
+from agent_dynamics import _objective
+from agent_dynamics._line_search import shortened
 from agent_dynamics.agents import GradientAgent
 from agent_dynamics.equilibrium import equilibrium
-from agent_dynamics.helper import LineSearchedNewtonHelper, NewtonHelper
+from agent_dynamics.helper import (
+    DampedNewtonHelper,
+    LineSearchedNewtonHelper,
+    NewtonHelper,
+)
 from agent_dynamics.interaction import interact, settle
-from agent_dynamics.losses import HuberLoss, LogCoshLoss, LogisticLoss, ObjectiveAgent
+from agent_dynamics.losses import (
+    HuberLoss,
+    LogCoshLoss,
+    LogisticLoss,
+    ObjectiveAgent,
+    segment_hessian,
+)
 
 LOSSES = [LogisticLoss, HuberLoss, LogCoshLoss]
 ETA = 0.4
@@ -173,7 +185,7 @@ def test_minimiser_of_a_huber_loss_that_is_almost_an_absolute_value(seed):
 def test_nearly_collinear_examples_take_the_minimiser_few_more_steps(
     monkeypatch, kind, narrow
 ):
-    monkeypatch.setattr(losses, "NEWTON_STEPS", 20)
+    monkeypatch.setattr(_objective, "NEWTON_STEPS", 20)
     for seed in range(5):
         inputs = normal(20, 3, seed=seed)
         inputs[:, 2] = inputs[:, 1] + narrow * inputs[:, 2]
@@ -184,8 +196,39 @@ def test_nearly_collinear_examples_take_the_minimiser_few_more_steps(
         assert objective.gradient(found).norm() < 1e-13 * (1 + found.norm())
 
 
+@given(
+    seed=seeds,
+    kind=st.sampled_from([HuberLoss, LogCoshLoss]),
+    far=st.floats(0, 7),
+    noise=st.floats(-2, 3),
+)
+def test_a_minimiser_is_found_however_far_it_lies_and_however_loud_its_labels(
+    seed, kind, far, noise
+):
+    inputs = normal(20, 3, seed=seed)
+    target, errors = 10**far * normal(3, seed=seed + 1), 10**noise * normal(20, seed=1)
+    found = kind(inputs, scores(inputs, target) + errors).minimiser
+    near = kind(inputs, errors).minimiser  # the same seen from the target
+    torch.testing.assert_close(
+        found - target, near, rtol=1e-9, atol=1e-9 * (10**noise + 10 ** (far - 4))
+    )
+
+
+@given(seed=seeds, kind=st.sampled_from(LOSSES), far=st.floats(-1, 3))
+def test_the_bounding_parabola_touches_the_loss_and_lies_above_it(seed, kind, far):
+    objective = any_objective(kind, seed)
+    v, w = 10**far * normal(2, 3, seed=seed + 2), 10**far * normal(9, 2, 3, seed=3)
+    step = w - v
+    bound = objective.loss(v) + (objective.gradient(v) * step).sum(-1)
+    bound += (
+        scores(step.unsqueeze(-2), scores(objective.bounding_hessian(v), step))[..., 0]
+        / 2
+    )
+    assert (objective.loss(w) <= bound + 1e-12 * (1 + bound)).all()
+
+
 def test_a_minimiser_that_is_not_reached_is_an_error(monkeypatch):
-    monkeypatch.setattr(losses, "NEWTON_STEPS", 2)
+    monkeypatch.setattr(_objective, "NEWTON_STEPS", 2)
     with pytest.raises(RuntimeError, match="no minimiser after 2 Newton steps"):
         _ = any_objective(LogCoshLoss, seed=0).minimiser
 
@@ -272,6 +315,122 @@ def test_local_theory_is_exact_for_huber_agents_until_a_residual_crosses_delta(s
     ).amax() < 1e-9 / min(slack)
 
 
+def quadrature(objective, start, end, pieces=400):
+    """The Hessian's average by Gauss-Legendre, 8 nodes on each of many pieces."""
+    nodes, weights = (torch.tensor(x) for x in np.polynomial.legendre.leggauss(8))
+    places = ((torch.arange(pieces)[:, None] + (nodes + 1) / 2) / pieces).flatten()
+    along = torch.stack([start + s * (end - start) for s in places])
+    return (
+        weights.repeat(pieces)[:, None, None, None]
+        / (2 * pieces)
+        * objective.hessian(along)
+    ).sum(0)
+
+
+@settings(max_examples=25)
+@given(
+    seed=seeds,
+    kind=st.sampled_from([LogisticLoss, LogCoshLoss]),
+    far=st.floats(-9, 1.5),
+)
+def test_the_hessian_along_a_segment_is_the_integral(seed, kind, far):
+    objective = any_objective(kind, seed)
+    start = normal(2, 3, seed=seed + 2)
+    end = start + 10**far * normal(2, 3, seed=seed + 3)
+    torch.testing.assert_close(
+        segment_hessian(objective, start, end),
+        quadrature(objective, start, end),
+        rtol=0,
+        atol=1e-12,
+    )
+
+
+@given(seed=seeds, kind=st.sampled_from(LOSSES), far=st.floats(-3, 6))
+def test_the_hessian_along_a_segment_carries_its_end_to_the_gradients_difference(
+    seed, kind, far
+):
+    objective = any_objective(kind, seed)
+    start = normal(4, 2, 3, seed=seed + 2)
+    end = start + 10**far * normal(2, 3, seed=seed + 3)
+    mean = segment_hessian(objective, start, end)
+    torch.testing.assert_close(
+        scores(mean, end - start),
+        objective.gradient(end) - objective.gradient(start),
+        rtol=0,
+        atol=1e-12 * (1 + 1e-2 * 10**far),
+    )
+    torch.testing.assert_close(mean, segment_hessian(objective, end, start))
+    assert (torch.linalg.eigvalsh(mean) > -1e-14).all()
+
+
+@given(seed=seeds, kind=st.sampled_from(LOSSES))
+def test_the_hessian_along_a_point_is_that_at_it(seed, kind):
+    objective, v = any_objective(kind, seed), normal(2, 3, seed=seed + 2)
+    torch.testing.assert_close(
+        segment_hessian(objective, v, v), objective.hessian(v), rtol=0, atol=1e-15
+    )
+
+
+def test_the_hessian_of_a_huber_loss_counts_the_share_of_the_way_within_delta():
+    one = HuberLoss(torch.ones(1, 1).double(), torch.zeros(1), delta=2.0)
+    ends = torch.tensor([[3.0], [-6.0], [2.0]]).double()
+    mean = segment_hessian(one, -ends, torch.tensor([1.0]).double())
+    expected = torch.tensor([3 / 4, 1 / 5, 1], dtype=torch.float64)
+    torch.testing.assert_close(mean.flatten(), expected, rtol=1e-15, atol=0)
+
+
+def pair_apart(kind, seed: int, gap: float, d: int = 3):
+    """Two agents whose targets are `gap` apart, with their step sizes."""
+    inputs, middle = normal(2, 4, 6 * d, d, seed=seed), normal(4, d, seed=seed + 1) / 2
+    away = torch.nn.functional.normalize(normal(4, d, seed=seed + 2), dim=-1)
+    places = middle, middle + gap * away
+    objectives = [
+        objective_at(kind, x, place, seed + 3 + i)
+        for i, (x, place) in enumerate(zip(inputs, places, strict=True))
+    ]
+    largest = [torch.linalg.matrix_norm(x, 2).square() / x.shape[-2] for x in inputs]
+    steps = [1.9 / largest[0], 0.5 / largest[1]]
+    return [ObjectiveAgent(o, step) for o, step in zip(objectives, steps, strict=True)]
+
+
+@settings(max_examples=15, deadline=None)
+@given(seed=seeds, kind=st.sampled_from(LOSSES), gap=st.floats(0.01, 4))
+def test_the_plateau_formula_is_exact_with_hessians_along_segments(seed, kind, gap):
+    agents = pair_apart(kind, seed, gap)
+    w, u = settle(agents, torch.zeros(3).double())
+    targets = [agent.target for agent in agents]
+    A, B = (
+        torch.eye(3).double()
+        - agent.step_size[..., None, None]
+        * segment_hessian(agent.objective, target, heard)
+        for agent, target, heard in zip(agents, targets, (u, w), strict=True)
+    )
+    identity, delta = torch.eye(3).double(), targets[1] - targets[0]
+    for M, N, error, sign in ((A, B, w - targets[0], 1), (B, A, u - targets[1], -1)):
+        push = sign * scores(M @ (identity - N), delta)
+        torch.testing.assert_close(
+            error, torch.linalg.solve(identity - M @ N, push), rtol=0, atol=1e-10
+        )
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    seed=seeds,
+    kind=st.sampled_from([LogisticLoss, LogCoshLoss]),
+    gap=st.floats(0, 4),
+    far=st.floats(0, 12),
+)
+def test_smooth_agents_have_one_fixed_point_that_every_start_reaches(
+    seed, kind, gap, far
+):
+    agents = pair_apart(kind, seed, gap)
+    limit = settle(agents, torch.zeros(3).double())
+    starts = far * torch.nn.functional.normalize(normal(6, 1, 3, seed=9), dim=-1)
+    again = settle(agents, starts.expand(6, 4, 3))
+    for one, other in zip(limit, again, strict=True):
+        torch.testing.assert_close(other, one.expand_as(other), rtol=0, atol=1e-9)
+
+
 def fall(profile):
     """A loss of one number that `profile` tells, as a function of messages (..., 1)."""
     return lambda v: torch.stack(
@@ -305,13 +464,13 @@ ONE = torch.ones(1, dtype=torch.float64)
 def test_a_step_is_halved_until_the_loss_falls_as_armijo_asks(
     share, start, slope, profile
 ):
-    step = losses.shortened(fall(profile), start * ONE, slope * ONE, ONE)
+    step = shortened(fall(profile), start * ONE, slope * ONE, ONE)
     assert step.tolist() == [share]
 
 
 def test_each_step_of_a_batch_is_halved_for_itself():
     edges = torch.tensor([[0.1, 0.3], [0.7, 2.0]], dtype=torch.float64)
-    step = losses.shortened(
+    step = shortened(
         lambda v: torch.where(v[..., 0] <= edges, -v[..., 0], 1.0),
         torch.zeros(2, 2, 1, dtype=torch.float64),
         -ONE,
@@ -400,6 +559,60 @@ def test_newton_on_log_cosh_converges_within_its_edge_and_grows_beyond(
     assert outside[-1].sign() == -sign
 
 
+def overshoot(eta: float, r: torch.Tensor) -> torch.Tensor:
+    """The damping with which a start at r is sent to -r."""
+    x = r - eta * r.tanh()
+    return x.tanh() / (x + r) - x.cosh() ** -2
+
+
+def damped_line(eta: float, damping: float):
+    main = ObjectiveAgent(LogCoshLoss(ONE[:, None], torch.zeros(1)), eta)
+    helper = DampedNewtonHelper(
+        ONE[:, None],
+        lambda prompt: GradientAgent(prompt, 0.4),
+        main.objective.gradient,
+        main.objective.hessian,
+        damping=damping,
+    )
+    return [main, helper]
+
+
+@pytest.mark.unchecked
+@settings(max_examples=5, deadline=None)
+@given(eta=st.floats(0.05, 1.0), share=st.floats(0.3, 0.98))
+def test_damped_newton_on_log_cosh_loses_no_start_above_the_safe_damping_alone(
+    eta, share
+):
+    r = torch.linspace(0.01, 40, 100_000).double()
+    values = overshoot(eta, r)
+    safe = values.max().item()
+    starts = torch.linspace(-30, 30, 400).double()[:, None]
+    end = interact(damped_line(eta, 1.1 * safe), starts, turns=400).messages[:, -1]
+    assert (end.abs() < 1e-9).all()
+    # Below it, messages between two distances grow, and those at either alternate.
+    band = r[values > share * safe]
+    for start in (band[0], band[-1]):
+        assert overshoot(eta, start).item() == pytest.approx(share * safe, abs=1e-3)
+    inside = band[:: len(band) // 20][1:-1, None]
+    heard = interact(damped_line(eta, share * safe), inside, turns=200).by_agent(1)
+    assert (heard[:, 0].abs() > inside).all()
+    assert (heard[:, -1].abs() > band[0] - 1e-2).all()
+
+
+@pytest.mark.parametrize(
+    ("eta", "expected"), [(1e-12, 0.1739), (0.4, 0.1569), (1.0, 0.1379)]
+)
+def test_safe_damping_found_by_playing(eta, expected):
+    """By bisection over dampings, with starts on a grid."""
+    starts, low, high = torch.linspace(0.05, 20, 3000).double()[:, None], 0.05, 0.4
+    for _ in range(16):
+        middle = (low + high) / 2
+        heard = interact(damped_line(eta, middle), starts, turns=1).by_agent(1)
+        grows = (heard[:, 0].abs() >= starts).any()
+        low, high = (middle, high) if grows else (low, middle)
+    assert low == pytest.approx(expected, abs=6e-5)
+
+
 @settings(max_examples=25)
 @given(
     seed=seeds,
@@ -480,6 +693,18 @@ def test_line_searched_newton_never_raises_the_loss_and_arrives(seed, kind, radi
         (
             lambda: LogCoshLoss(torch.ones(2, 1), torch.ones(2)).loss(torch.ones(3)),
             r"v was of shape \(3,\)",
+        ),
+        (
+            lambda: segment_hessian(
+                LogCoshLoss(torch.ones(2, 1), torch.ones(2)), torch.ones(2), ONE
+            ),
+            r"start was of shape \(2,\); it must be of shape \(..., 1\)",
+        ),
+        (
+            lambda: segment_hessian(
+                LogCoshLoss(torch.ones(2, 1), torch.ones(2)), ONE, torch.ones(3, 2)
+            ),
+            r"end was of shape \(3, 2\); it must be of shape \(..., 1\)",
         ),
         # A plane separates these labels: the loss falls for ever along v.
         (

@@ -1,13 +1,17 @@
 """What a pair of agents is doing, read off its messages alone.
 
-With limits w and u of the two agents' messages, everything is in the persistent move
-g = u - w (:eq:`eq-persistent-move`). Each agent's reply to its own limit would move it
-on by A g (agent W, up to sign) and by B g (agent U), so (:prf:ref:`thm-signatures`)
+With limits w and u of the two agents' messages, everything is in the persistent
+disagreement g = u - w (:eq:`eq-persistent-move`). Each agent's reply to its own limit
+would move it on by A g (agent W, up to sign) and by B g (agent U), so
+(:prf:ref:`thm-signatures`)
 
     g = 0: aligned;
     A g = 0: W sits at its own target;  B g = 0: U does;
-    both: the messages alternate between the two targets, with period 2;
+    both: two-sided, each agent hits its own target at every turn;
     neither: misaligned.
+
+Whenever g is not 0 the messages end alternating between two points; whether they do
+tells nothing of the kind.
 
 The agents take gradient steps, so A is symmetric and A g is seen without knowing A: the
 part of W's messages along g changes with the message u before it
@@ -36,7 +40,7 @@ LABELS = (
     "misaligned",
     "one-sided w",
     "one-sided u",
-    "oscillating",
+    "two-sided",
     "unstable",
 )
 # Relative error of a noise-free message: rounding, and what is left of a layer's
@@ -105,15 +109,17 @@ def diagnose(trajectory: Trajectory, noise: float | None = None) -> Diagnosis:
     never decide, as the same messages come from both (:prf:ref:`thm-same-messages`): a
     winner against a loser that is blind to the gap looks aligned, and so do different
     targets that one message satisfies; a winner along an eigenvector of the loser's
-    geometry looks oscillating. With d turns or fewer the messages have not explored all
-    directions, and a few labels are wrong even without noise.
+    geometry looks two-sided. Of an agent's steps only eta S shows, and several in a
+    turn look like one (:prf:ref:`prop-scale`). With d rounds or fewer the messages have
+    not explored all directions (:prf:ref:`thm-explored`), and a few labels are wrong
+    even without noise.
 
     Args:
         trajectory: of two agents that take gradient steps, messages of shape (..., 2
-            turns + 1, d).
+            rounds + 1, d).
         noise: standard deviation of the noise in each entry of a message. Estimated
             from what the fitted maps leave unexplained when not given; with fewer than
-            d + 2 turns nothing is left, and all that varies may be noise.
+            d + 2 rounds nothing is left, and all that varies may be noise.
 
     Raises:
         ValueError: a trajectory of other than two agents, messages that are not finite,
@@ -125,7 +131,7 @@ def diagnose(trajectory: Trajectory, noise: float | None = None) -> Diagnosis:
         )
     messages = _checks.real_tensor("trajectory.messages", trajectory.messages)
     u, w = messages[..., 0::2, :], messages[..., 1::2, :]
-    turns, d = w.shape[-2:]
+    rounds, d = w.shape[-2:]
     fits = _Fit(u[..., :-1, :], w), _Fit(w, u[..., 1:, :])
     rounding = max(
         PRECISION, 45 * torch.finfo(messages.dtype).eps
@@ -134,9 +140,9 @@ def diagnose(trajectory: Trajectory, noise: float | None = None) -> Diagnosis:
         if _checks.finite_number("noise", noise) < 0:
             raise _checks.bad("noise", noise, "at least 0")
         sigma = noise + rounding
-    elif turns > d + 1:
+    elif rounds > d + 1:
         left = fits[0].unexplained() + fits[1].unexplained()
-        sigma = (left / (2 * d * (turns - d - 1))).sqrt() + rounding
+        sigma = (left / (2 * d * (rounds - d - 1))).sqrt() + rounding
     else:
         sigma = messages.std((-2, -1)) + rounding
     fit_w, fit_u = (fit.keep(sigma) for fit in fits)
@@ -196,20 +202,20 @@ def diagnose(trajectory: Trajectory, noise: float | None = None) -> Diagnosis:
 
 
 class _Fit:
-    """Least squares of an agent's replies (..., turns, d) on the messages before them.
+    """Least squares of an agent's replies (..., rounds, d) on the messages before them.
 
-    Both are taken from their means over the last half of the turns, which the map
+    Both are taken from their means over the last half of the rounds, which the map
     carries into each other. So the fit is exact without noise, and with noise the limit
     does not suffer from the fit's errors.
     """
 
     def __init__(
         self,
-        sent: Float[Tensor, "*batch turns d"],
-        replies: Float[Tensor, "*batch turns d"],
+        sent: Float[Tensor, "*batch rounds d"],
+        replies: Float[Tensor, "*batch rounds d"],
     ) -> None:
-        turns = sent.shape[-2]
-        self.tail = turns - turns // 2
+        rounds = sent.shape[-2]
+        self.tail = rounds - rounds // 2
         self.mean_in, self.mean_out = (
             sent[..., -self.tail :, :].mean(-2),
             replies[..., -self.tail :, :].mean(-2),
@@ -231,9 +237,9 @@ class _Fit:
 
     def keep(self, sigma: Float[Tensor, "..."]) -> _Fit:
         """Fit on the directions that vary at least twice as much as noise would."""
-        turns, d = self.replies.shape[-2:]
+        rounds, d = self.replies.shape[-2:]
         self.sigma = sigma
-        self.kept = self.values > 2 * (sigma * (turns**0.5 + d**0.5)).unsqueeze(-1)
+        self.kept = self.values > 2 * (sigma * (rounds**0.5 + d**0.5)).unsqueeze(-1)
         self.rank = self.kept.sum(-1)
         self.inverse = torch.where(self.kept, 1 / self.values, 0.0)
         # (..., k, d).
@@ -243,7 +249,7 @@ class _Fit:
 
     def error(self, v: Inexact[Tensor, "*batch d"]) -> Float[Tensor, "*batch"]:
         """How far matrix v may be off for a stable agent, shape (...)."""
-        turns, d = self.replies.shape[-2:]
+        rounds, d = self.replies.shape[-2:]
         parts = apply(self.right.to(v.dtype), v)
         unseen = v - apply(self.right.mT.to(v.dtype), parts * self.kept)
         spread = (
@@ -253,7 +259,7 @@ class _Fit:
         )
         # Noise on the messages sent makes least squares shrink the map towards zero.
         shrinking = (
-            turns
+            rounds
             * self.sigma.square()
             * vector_norm(self.inverse.square() * parts, dim=-1)
         )
