@@ -36,7 +36,7 @@ TESTS = {name: [name, SHAPES] for name in [*OWN.split(), *LATER]} | {
     "_maps": ["equilibrium", "angle", "limits"],
     "linear": ["equilibrium", "angle", "limits"],
     "_line_search": ["losses"],
-    "_objective": ["losses"],
+    "objective": ["losses"],
     "_planning": ["helper"],
     "_steering": ["helper"],
     "_training_run": ["training"],

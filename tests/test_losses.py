@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent_dynamics import _objective
+from agent_dynamics import objective as objective_module
 from agent_dynamics._line_search import shortened
 from agent_dynamics.agents import GradientAgent
 from agent_dynamics.equilibrium import equilibrium
@@ -185,7 +185,7 @@ def test_minimiser_of_a_huber_loss_that_is_almost_an_absolute_value(seed):
 def test_nearly_collinear_examples_take_the_minimiser_few_more_steps(
     monkeypatch, kind, narrow
 ):
-    monkeypatch.setattr(_objective, "NEWTON_STEPS", 20)
+    monkeypatch.setattr(objective_module, "NEWTON_STEPS", 20)
     for seed in range(5):
         inputs = normal(20, 3, seed=seed)
         inputs[:, 2] = inputs[:, 1] + narrow * inputs[:, 2]
@@ -228,7 +228,7 @@ def test_the_bounding_parabola_touches_the_loss_and_lies_above_it(seed, kind, fa
 
 
 def test_a_minimiser_that_is_not_reached_is_an_error(monkeypatch):
-    monkeypatch.setattr(_objective, "NEWTON_STEPS", 2)
+    monkeypatch.setattr(objective_module, "NEWTON_STEPS", 2)
     with pytest.raises(RuntimeError, match="no minimiser after 2 Newton steps"):
         _ = any_objective(LogCoshLoss, seed=0).minimiser
 

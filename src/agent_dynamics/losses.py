@@ -25,8 +25,8 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from . import _checks
-from ._objective import Objective, ResidualObjective, Scores, SomeScores
 from .agents import GradientAgent
+from .objective import Objective, ResidualObjective, Scores, SomeScores
 
 
 class LogisticLoss(Objective):
