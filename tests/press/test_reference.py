@@ -66,7 +66,7 @@ def entries(tmp_path_factory) -> set[str]:
     assert [
         line
         for line in app.warning.getvalue().splitlines()
-        if not re.search("label '(thm|prop)-[^']+' not found|equation not found", line)
+        if not re.search("label '(thm|prop|lem|cor)-[^']+' not found|equation not found", line)
     ] == []
     return set(app.env.domains["py"].objects)
 
