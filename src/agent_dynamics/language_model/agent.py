@@ -83,7 +83,7 @@ class LanguageModelAgent:
             NoAnswer: the attempts of this turn are used up; in a replay, also where the
                 transcript ends.
             BudgetReached, Rejected: nothing more can be asked.
-            OSError: the transcript cannot be written.
+            NotWritten: the transcript cannot be written.
             ValueError: a transcript that holds another question or model under this
                 turn's name.
         """
@@ -159,6 +159,7 @@ class LanguageModelAgent:
         if tokens_out > cap:
             raise Rejected(
                 f"{turn}: an answer took {tokens_out:,} tokens, and was to take at "
-                f"most {cap:,}. An endpoint that ignores the cap can break any budget"
+                f"most {cap:,}. An endpoint that ignores the cap can break any budget. "
+                "The same command asks it by the older name of the cap, max_tokens"
             )
         return entry, reply.wait

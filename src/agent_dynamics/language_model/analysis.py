@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from lzma import LZMAError
 from pathlib import Path
 
 from jaxtyping import Float
@@ -31,7 +32,7 @@ class Speaker:
         of_a_model: whether a language model answered.
         transcript: every attempt.
         pairs: that the transcript holds.
-        messages: of each pair by its name, the start first, shape (m, d).
+        messages: of each pair by its name, whole rounds, the start first, shape (m, d).
     """
 
     label: str
@@ -64,16 +65,18 @@ def speakers(paths: Iterable[Path]) -> tuple[list[Speaker], list[str]]:
         try:
             transcript = Transcript(path)
             pairs, messages = replay(transcript)
-        except (ValueError, OSError) as error:
+        except (ValueError, OSError, RuntimeError, LZMAError) as error:
             left_out.append(f"{path.name} is left out: {error}.")
             continue
+        # A run that was stopped may end within a round.
+        whole = {name: m[: len(m) - 1 + len(m) % 2] for name, m in messages.items()}
         names = transcript.answered_by or transcript.models()
         label = " and ".join(sorted(names))
         if not transcript.of_a_model:
             label = "stand-in (no language model)"
         if label in {other.label for other in heard}:
             label += f", {path.name}"
-        speaker = Speaker(label, transcript.of_a_model, transcript, pairs, messages)
+        speaker = Speaker(label, transcript.of_a_model, transcript, pairs, whole)
         if speaker.whole():
             heard.append(speaker)
         else:

@@ -71,7 +71,17 @@ def _without_secrets(url: str) -> str:
 
 def without(key: str, text: str) -> str:
     """The text with every occurrence of the key replaced, in whatever escaping."""
-    return re.sub("".join(map(_escapes, key)), "[key]", text, flags=re.IGNORECASE)
+    # A run of backslashes is looked at once, from its beginning.
+    begin = "" if key.startswith("\\") else r"(?<!\\)"
+    pattern = begin + "".join(map(_escapes, key))
+    return re.sub(pattern, "[key]", text, flags=re.IGNORECASE)
+
+
+def is_placeholder(key: str) -> bool:
+    """Whether a key is a short word, as servers take that want none; such a word may be
+    part of what a model says.
+    """
+    return len(key) < 8 and key.isalnum()
 
 
 def _escapes(character: str) -> str:

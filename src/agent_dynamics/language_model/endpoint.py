@@ -5,11 +5,8 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from types import TracebackType
 from typing import Any
 from urllib.parse import urlsplit
@@ -18,8 +15,10 @@ import httpx2
 import openai
 
 from .. import _checks
-from .credentials import checked_key, checked_url, without
+from ._reply import Reply, asked_to_wait, usage
+from .credentials import checked_key, checked_url, is_placeholder, without
 from .question import FORMS, answer_format, inner_json, parse
+from .transcript import STAND_IN, Attempt
 
 # Words of an error that is about one turn's answer.
 REFUSES = ("content_filter", "content_policy", "content management", "moderation")
@@ -31,6 +30,7 @@ ABOUT_FORM = re.compile(
     re.IGNORECASE,
 )
 ABOUT_CAP = re.compile(r"max_completion_tokens", re.IGNORECASE)
+OPENAI = "https://api.openai.com/v1"  # where no other address is given
 NEVER_SENT = (
     httpx2.ConnectError,
     httpx2.ConnectTimeout,
@@ -80,29 +80,6 @@ class Settings:
             raise _checks.bad("temperature", repr(self.temperature), "0 or more")
 
 
-@dataclass(frozen=True)
-class Reply:
-    """What came of one request.
-
-    Attributes:
-        kind: as of `transcript.Attempt`.
-        text: the answer, or what the error said.
-        weights: of a good answer.
-        answered_by: the name that the endpoint gave.
-        tokens: asked and answered; None where the endpoint did not say.
-        wait: seconds that it asks to wait before the next request.
-        form: of the answer that was asked for.
-    """
-
-    kind: str
-    text: str | None
-    form: str
-    weights: list[float] | None = None
-    answered_by: str = ""
-    tokens: tuple[int, int] | None = (0, 0)
-    wait: float = 0.0
-
-
 class Endpoint:
     """A model at an OpenAI-compatible endpoint; use it as a context manager.
 
@@ -133,12 +110,18 @@ class Endpoint:
         self._reached = False  # ever
         self._answered = False  # in the present form
         self._key = checked_key(key or os.environ.get("OPENAI_API_KEY", ""))
-        url = checked_url(url or os.environ.get("OPENAI_BASE_URL") or None)
-        host = urlsplit(url).hostname if url else None
+        url = checked_url(url or os.environ.get("OPENAI_BASE_URL") or OPENAI)
+        host = urlsplit(url).hostname
         # A proxy of the environment would not find this machine's own servers.
-        http = openai.DefaultHttpxClient(
-            trust_env=host not in ("127.0.0.1", "localhost", "::1")
-        )
+        try:
+            http = openai.DefaultHttpxClient(
+                trust_env=host not in ("127.0.0.1", "localhost", "::1")
+            )
+        except (OSError, httpx2.InvalidURL) as error:
+            must = (
+                "usable ones of proxies (HTTPS_PROXY) and certificates (SSL_CERT_FILE)"
+            )
+            raise _checks.bad("the environment's settings", error, must) from None
         self._client = openai.OpenAI(
             base_url=url,
             api_key=self._key,
@@ -157,6 +140,14 @@ class Endpoint:
         trace: TracebackType | None,
     ) -> None:
         self._client.close()
+
+    def recall(self, attempts: Iterable[Attempt]) -> None:
+        """Take from earlier attempts what was found out about the endpoint."""
+        for attempt in attempts:
+            if attempt.tokens_out > self.settings.cap and not attempt.estimated:
+                self._cap_name = "max_tokens"  # it did not heed the other name
+            if attempt.kind == "ok" and attempt.form == self.form:
+                self._answered = True
 
     def ask(self, messages: Sequence[dict[str, str]], d: int) -> Reply:
         """Make one request for `d` weights, and read what comes of it. No text of the
@@ -191,25 +182,37 @@ class Endpoint:
             RecursionError,
         ) as error:
             text = f"no chat completion: {type(error).__name__}: {error}"
-            reply = Reply("server-error", self._clean(text), form, tokens=None)
+            said = self._clean(text, failed=True)
+            reply = Reply("server-error", said, form, tokens=None)
         self._reached = True
         self._answered = self._answered or reply.kind == "ok"
         return reply
 
-    def _clean(self, text: object) -> str | None:
+    def _clean(self, text: object, failed: bool = False) -> str | None:
         """Text as it may be kept: without the key, and as UTF-8 can have it."""
         if text is None:
             return None
         said = text if isinstance(text, str) else json.dumps(text, default=str)
-        return without(self._key, said).encode("utf-8", "replace").decode()
+        if failed or not is_placeholder(self._key):
+            said = without(self._key, said)
+        return said.encode("utf-8", "replace").decode()
 
     def _read(self, answer: Any, d: int, form: str) -> Reply:
-        tokens, name = _usage(answer), self._clean(answer.model or "") or ""
+        if isinstance(answer, str) and not self._answered:  # a web page, a stream
+            said = f"no chat completion; is /v1 missing in the address? {answer[:200]}"
+            return Reply("rejected", self._clean(said, failed=True), form)
+        tokens, name = usage(answer), str(answer.model or "")
+        if name not in (self.model, STAND_IN):
+            name = self._clean(name) or ""
         # Some routers answer 200 and say in it what failed.
-        if error := getattr(answer, "error", None):
+        choice = (answer.choices or [None])[0]
+        error = getattr(answer, "error", None) or getattr(choice, "error", None)
+        if error or getattr(choice, "finish_reason", "") == "error":
             code = error.get("code") if isinstance(error, dict) else None
-            kind = "rate-limited" if code == 429 else "server-error"
-            return Reply(kind, self._clean(error), form, None, name, tokens)
+            kind = "rate-limited" if str(code) == "429" else "server-error"
+            return Reply(
+                kind, self._clean(error, failed=True), form, None, name, tokens
+            )
         choice = answer.choices[0]
         message, text = choice.message, choice.message.content
         if isinstance(text, list):  # parts, as in questions
@@ -227,7 +230,7 @@ class Endpoint:
         return Reply(kind, self._clean(text), form, weights, name, tokens)
 
     def _failed(self, error: openai.APIStatusError, form: str, cap_name: str) -> Reply:
-        status, text = error.status_code, self._clean(str(error)) or ""
+        status, text = error.status_code, self._clean(str(error), failed=True) or ""
         said = f"{error.code} {text}".lower()
         kind = "rejected"
         # An empty account is reported as a rate limit, and no waiting helps.
@@ -250,11 +253,11 @@ class Endpoint:
             kind = "server-error"
         elif self._answered:  # it takes such requests, but not this one
             kind = "refused"
-        return Reply(kind, text, form, wait=_asked_to_wait(error))
+        return Reply(kind, text, form, wait=asked_to_wait(error))
 
     def _unreached(self, error: openai.APIConnectionError, form: str) -> Reply:
         cause = error.__cause__
-        text = self._clean(f"{error} {cause or ''}".strip())
+        text = self._clean(f"{error} {cause or ''}".strip(), failed=True)
         if isinstance(cause, NEVER_SENT):
             if not self._reached:
                 raise Rejected(
@@ -263,29 +266,3 @@ class Endpoint:
             return Reply("connection", text, form)
         kind = "timeout" if isinstance(error, openai.APITimeoutError) else "connection"
         return Reply(kind, text, form, tokens=None)
-
-
-def _usage(answer: Any) -> tuple[int, int] | None:
-    """The tokens asked and answered, by either of their two names; None where the
-    endpoint does not say.
-    """
-    usage = getattr(answer, "usage", None)
-    told = []
-    for names in (("prompt", "input"), ("completion", "output")):
-        values = [getattr(usage, f"{name}_tokens", None) for name in names]
-        counts = [v for v in values if type(v) is int and v >= 0]
-        told.append(counts[0] if counts else None)
-    asked, answered = told
-    return None if asked is None or answered is None else (asked, answered)
-
-
-def _asked_to_wait(error: openai.APIStatusError) -> float:
-    """Seconds of a Retry-After header, which is a number or a date; 0 without one."""
-    header = error.response.headers.get("retry-after", "")
-    with suppress(ValueError):
-        return max(0.0, float(header))
-    with suppress(ValueError, TypeError):
-        return max(
-            0.0, (parsedate_to_datetime(header) - datetime.now(UTC)).total_seconds()
-        )
-    return 0.0

@@ -124,7 +124,7 @@ def run(
         (2 * turns + 1, d) or shorter.
 
     Raises:
-        BudgetReached, Rejected, OSError, ValueError: as LanguageModelAgent; what was
+        BudgetReached, Rejected, NotWritten, ValueError: as LanguageModelAgent; what was
             answered is in the transcript.
     """
     stopped = threading.Event()

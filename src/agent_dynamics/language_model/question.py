@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +13,7 @@ from torch import Tensor
 from ..prompts import Prompt
 
 FORMS = ("schema", "plain-schema", "object", "text")  # of an answer
+LARGEST = 1e100  # of a weight
 STEP = 0.4  # of the gradient step that a model is told or shown
 INSTRUCTION = (
     "You estimate the weights of a linear model: y is the sum of the {d} entries of "
@@ -143,7 +143,8 @@ def parse(text: str | None, d: int) -> tuple[str, list[float] | None]:
     """("ok", weights) of an answer, or what is wrong with it: "malformed",
     "wrong-length" or "not-finite".
 
-    Accepted is {"weights": [d finite numbers]} and nothing else.
+    Accepted is {"weights": [d numbers]} and nothing else. Finite are numbers up to
+    LARGEST, so that sums of their squares are.
     """
     try:
         answer = json.loads(text or "")
@@ -162,7 +163,8 @@ def parse(text: str | None, d: int) -> tuple[str, list[float] | None]:
         weights = [float(value) for value in weights]
     except OverflowError:
         return "not-finite", None
-    return ("ok", weights) if all(map(math.isfinite, weights)) else ("not-finite", None)
+    finite = all(abs(value) <= LARGEST for value in weights)
+    return ("ok", weights) if finite else ("not-finite", None)
 
 
 def inner_json(text: str) -> str:

@@ -12,7 +12,7 @@ from collections import Counter
 from importlib.resources import files
 from itertools import chain
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import (
     BaseModel,
@@ -67,7 +67,9 @@ class Attempt(BaseModel):
             that it can have taken.
     """
 
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+    model_config: ClassVar[ConfigDict] = ConfigDict(
+        strict=True, extra="forbid", frozen=True
+    )
 
     turn: str = Field(pattern=r"^.+/[1-9][0-9]*$")
     model: str
@@ -92,11 +94,15 @@ Settings = dict[str, JsonValue]
 
 
 class _SettingsLine(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    model_config: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
     settings: Settings
 
 
 _LINE: TypeAdapter[Attempt | _SettingsLine] = TypeAdapter(Attempt | _SettingsLine)
+
+
+class NotWritten(OSError):
+    """A transcript that this machine does not write: no space, no permission."""
 
 
 class BudgetReached(RuntimeError):
@@ -187,8 +193,8 @@ class Transcript:
         """Write an attempt to the disk, in place of what was reserved for it.
 
         Raises:
-            RuntimeError: an unended last line that another run has written after.
-            OSError: a file that this machine does not write; it is left as it was.
+            RuntimeError: a file that another run has written to meanwhile.
+            NotWritten: one that this machine does not write; it is left as it was.
         """
         with self._lock:
             self._reserved -= reserved
@@ -198,7 +204,7 @@ class Transcript:
         """Write the settings of the attempts to come, where they have changed.
 
         Raises:
-            RuntimeError, OSError: as `append`.
+            RuntimeError, NotWritten: as `append`.
         """
         with self._lock:
             if self.settings[-1:] != [settings]:
@@ -210,24 +216,24 @@ class Transcript:
         # What the reader would refuse does not reach the disk.
         text = json.dumps(line.model_dump())
         _LINE.validate_json(text)
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         size = self.path.stat().st_size if self.path.exists() else 0
-        if (self._cut is not None or self._lead) and size != self._size:
+        if size != self._size:
             # What it wrote is not this one's to mend.
             raise RuntimeError(f"another run writes to {self.path}")
-        if self._cut is not None:
-            os.truncate(self.path, self._cut)
-            size = self._cut
         try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            if self._cut is not None:
+                os.truncate(self.path, self._cut)
+                size = self._cut
             with self.path.open("a", encoding="utf-8") as file:
                 file.write(self._lead + text + "\n")
                 file.flush()
                 os.fsync(file.fileno())
-        except OSError:
+        except OSError as error:
             if self.path.exists():  # a full disk takes half a line
                 os.truncate(self.path, size)
-            raise
-        self._cut, self._lead = None, ""
+            raise NotWritten(error.errno, error.strerror, str(self.path)) from error
+        self._cut, self._lead, self._size = None, "", self.path.stat().st_size
         self._enter(line)
 
     def entries(self) -> list[Attempt]:
