@@ -15,7 +15,7 @@ import httpx2
 import openai
 
 from .. import _checks
-from ._reply import Reply, asked_to_wait, usage
+from .reply import Reply, asked_to_wait, usage
 from .credentials import checked_key, checked_url, is_placeholder, without
 from .question import FORMS, answer_format, inner_json, parse
 from .transcript import STAND_IN, Attempt
