@@ -15,9 +15,9 @@ import httpx2
 import openai
 
 from .. import _checks
-from .reply import Reply, asked_to_wait, usage
 from .credentials import checked_key, checked_url, is_placeholder, without
 from .question import FORMS, answer_format, inner_json, parse
+from .reply import Reply, asked_to_wait, usage
 from .transcript import STAND_IN, Attempt
 
 # Words of an error that is about one turn's answer.
