@@ -212,11 +212,12 @@ $(SOURCE)/%: book/% | $(SOURCE)
 $(SOURCE):
 	@mkdir -p $@
 
+differ = $(subst x$(1)x,,x$(2)x)$(subst x$(2)x,,x$(1)x)
 # Chapter 11 is executed anew when a transcript changes, comes or goes.
+LIST_TRANSCRIPTS := cksum $(TRANSCRIPTS)/*.jsonl 2>/dev/null
 $(SOURCE)/11-language-models.ipynb: $(BUILD)/transcripts
-$(BUILD)/transcripts: always
-	@mkdir -p $(@D) && { cksum $(TRANSCRIPTS)/*.jsonl 2>/dev/null || true; } > $@.new
-	@if cmp -s $@.new $@; then rm $@.new; else mv $@.new $@; fi
+$(BUILD)/transcripts: $(if $(call differ,$(shell $(LIST_TRANSCRIPTS)),$(shell cat $(BUILD)/transcripts 2>/dev/null)),always)
+	@mkdir -p $(@D) && { $(LIST_TRANSCRIPTS) || true; } > $@
 
 $(SOURCE)/costs.ipynb: $(wildcard $(BENCH))
 
