@@ -2,9 +2,11 @@
 
 Source maps, the theme's translations and MathJax's other bundles are removed. Drawings
 are written shorter by scour and stay vectors; the two of a figure, which differ by the
-colour of ink alone, become one file.
+colour of ink alone, become one file. Names and brackets of code lose the element that
+would give them the colour they have, and notebooks the white space between their parts.
 """
 
+import json
 import re
 import shutil
 from concurrent.futures import ProcessPoolExecutor
@@ -27,6 +29,7 @@ SHORT = scour.parse_args(
     ]
 )
 # A drawing that is asked for as NAME.svg#dark has the ink of the dark page.
+PLAIN_CODE = re.compile(r'<span class="[np]">([^<]*)</span>')
 INKS = f"<style>svg{{color:{INK['light']}}}svg:target{{color:{INK['dark']}}}</style>"
 
 
@@ -92,6 +95,13 @@ def finish(app: Sphinx, failure: Exception | None) -> None:
     joined = join_drawings(site / "_images")
     for page in site.glob("*.html"):
         name_joined(page, joined)
+    for page in site.rglob("*.html"):
+        text = page.read_text(encoding="utf-8")
+        page.write_text(PLAIN_CODE.sub(r"\1", text), encoding="utf-8")
+    for path in site.glob("_sources/*.ipynb"):
+        notebook = json.loads(path.read_text(encoding="utf-8"))
+        text = json.dumps(notebook, ensure_ascii=False, separators=(",", ":"))
+        path.write_text(text, encoding="utf-8")
 
 
 def setup(app: Sphinx) -> dict:

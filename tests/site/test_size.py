@@ -31,6 +31,16 @@ def test_the_book_has_at_most_ten_megabytes_beside_fonts_mathematics_and_pdf(sit
     assert size(site, package=False) <= 10 * MEGABYTE
 
 
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_code_without_an_element_of_its_own_has_its_colour_all_the_same(site, theme):
+    css = (site / "_static" / "pygments.css").read_text(encoding="utf-8")
+    within = f'html[data-theme="{theme}"] .highlight'
+    (base,) = re.findall(re.escape(within) + r" \{[^}]*[ ;]color: (#\w+)", css)
+    for kind in "np":
+        (own,) = re.findall(re.escape(f"{within} .{kind}") + r" \{ color: (#\w+)", css)
+        assert own == base
+
+
 def test_the_package_its_reference_and_its_files_have_at_most_four_megabytes(site):
     assert size(site, package=True) <= 4 * MEGABYTE
 
