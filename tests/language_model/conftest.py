@@ -24,5 +24,5 @@ def serve(monkeypatch):
 
     yield start
     for server, endpoint in opened:
-        endpoint.__exit__(None, None, None)
+        endpoint.__exit__()
         server.__exit__()

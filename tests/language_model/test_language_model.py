@@ -36,6 +36,7 @@ from agent_dynamics.language_model import (
     effective_step,
     experiment,
     fits,
+    habits,
     local,
     predicted_plateaus,
     replay,
@@ -536,6 +537,19 @@ def test_the_effective_step_of_a_gradient_agent_is_its_step():
     assert effective_step(prompt, received, received) == (0.0, 0.0)
     there = prompt.target.expand(4, 3)
     assert all(math.isnan(value) for value in effective_step(prompt, there, there))
+
+
+def test_habits_are_told_apart():
+    pair = experiment(2, 1, VARIANTS["worked-1"])[1]
+    ((other, start),) = pair.worked
+    shown = GradientAgent(other, 0.4)(start)
+    ones = torch.ones(3, dtype=torch.float64)
+    # W: one number, a repetition of U, the worked answer; U: a repetition, twice else.
+    messages = torch.stack([0 * ones, ones, ones, ones, HERE, shown, 2 * HERE])
+    w, u = habits(pair, messages)
+    assert w == pytest.approx((1 / 3, 2 / 3, 1 / 3))
+    assert u == pytest.approx((1 / 3, 1 / 3, 0))
+    assert habits(PAIRS[1], messages)[0][2] == 0
 
 
 def test_plateaus_are_predicted_where_the_steps_are_stable():

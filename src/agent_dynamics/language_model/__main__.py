@@ -18,8 +18,14 @@ from ._options import parser
 from .endpoint import Endpoint, Rejected, Settings
 from .experiment import VARIANT_PAIRS, VARIANT_TURNS, Pair, experiment, run
 from .question import FORMS, PLAIN, VARIANTS, question
-from .transcript import ATTEMPTS, UNUSABLE, BudgetReached, NotWritten, Transcript
-from .transcript import Settings as _Settings
+from .transcript import (
+    ATTEMPTS,
+    UNUSABLE,
+    BudgetReached,
+    Kept,
+    NotWritten,
+    Transcript,
+)
 
 SHORT_ANSWER = 30  # tokens of an answer without reasoning, about
 
@@ -59,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 @contextmanager
 def _endpoint(
     given: argparse.Namespace,
-) -> Iterator[tuple[Endpoint, _Settings]]:
+) -> Iterator[tuple[Endpoint, Kept]]:
     """The endpoint to ask, and what the transcript keeps of how it is asked."""
     temperature = given.temperature
     if given.local is not None and temperature is None:
@@ -67,7 +73,7 @@ def _endpoint(
     settings = Settings(
         temperature, given.cap, given.timeout, given.form, given.lenient
     )
-    kept: _Settings = {**vars(settings)}
+    kept: Kept = {**vars(settings)}
     if given.local is None:
         with Endpoint(given.model, settings=settings) as endpoint:
             yield endpoint, {"model": given.model} | kept
@@ -80,7 +86,7 @@ def _endpoint(
         yield endpoint, {"model": served.name, **served.settings} | kept
 
 
-def _go_on(given: argparse.Namespace, endpoint: Endpoint, settings: _Settings) -> None:
+def _go_on(given: argparse.Namespace, endpoint: Endpoint, settings: Kept) -> None:
     model = endpoint.model
     path = given.transcript
     if path.is_dir():

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from lzma import LZMAError
 from pathlib import Path
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -16,7 +17,7 @@ from ..agents import GradientAgent
 from ..equilibrium import equilibrium
 from ..prompts import Prompt
 from .experiment import Pair, replay
-from .question import PLAIN, Variant
+from .question import PLAIN, STEP, Variant
 from .transcript import Transcript
 
 FITTED = 5  # rounds, the first ones, that the effective step is fitted to
@@ -91,6 +92,29 @@ def fits(pair: Pair, messages: Float[Tensor, "m d"]) -> list[tuple[float, float]
         effective_step(pair.prompt_w, part[:-1:2], part[1::2]),
         effective_step(pair.prompt_u, part[1:-1:2], part[2::2]),
     ]
+
+
+def habits(
+    pair: Pair, messages: Float[Tensor, "m d"]
+) -> list[tuple[float, float, float]]:
+    """What W and U do instead of a step: shares of the replies of each.
+
+    Those that repeat the message received, those that are one number d times, and those
+    that are the answer of a worked step.
+    """
+    shown = [GradientAgent(prompt, STEP)(start) for prompt, start in pair.worked]
+    found = []
+    for first in (0, 1):
+        received, sent = messages[first:-1:2], messages[first + 1 :: 2]
+        copied = [torch.isclose(sent, answer, rtol=1e-5).all(-1) for answer in shown]
+        of_one_kind = (
+            (sent == received).all(-1),
+            (sent == sent[:, :1]).all(-1),
+            torch.stack(copied).any(0) if copied else torch.zeros(len(sent)),
+        )
+        repeats, alike, worked = (x.double().mean().item() for x in of_one_kind)
+        found.append((repeats, alike, worked))
+    return found
 
 
 def plateaus(pair: Pair, messages: Float[Tensor, "m d"]) -> tuple[float, float]:

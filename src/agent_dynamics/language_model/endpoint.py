@@ -7,7 +7,6 @@ import os
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -133,12 +132,7 @@ class Endpoint:
     def __enter__(self) -> Endpoint:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._client.close()
 
     def recall(self, attempts: Iterable[Attempt]) -> None:
@@ -213,7 +207,6 @@ class Endpoint:
             return Reply(
                 kind, self._clean(error, failed=True), form, None, name, tokens
             )
-        choice = answer.choices[0]
         message, text = choice.message, choice.message.content
         if isinstance(text, list):  # parts, as in questions
             text = "".join(part.get("text", "") for part in text)

@@ -10,7 +10,7 @@ from importlib.metadata import PackageNotFoundError, distribution, version
 from pathlib import Path
 
 from .. import _checks
-from .transcript import Settings
+from .transcript import Kept
 
 CONTEXT = 4_096  # tokens of each of the two conversations that are kept
 KEY = "this-machine-needs-no-key"
@@ -28,7 +28,7 @@ class LocalModel:
 
     name: str
     url: str
-    settings: Settings
+    settings: Kept
 
 
 def bundled_model() -> Path:

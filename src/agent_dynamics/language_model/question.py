@@ -10,6 +10,7 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor
 
+from ..agents import GradientAgent
 from ..prompts import Prompt
 
 FORMS = ("schema", "plain-schema", "object", "text")  # of an answer
@@ -102,7 +103,7 @@ def question(
     system = INSTRUCTION.format(d=prompt.dimension, explained=told)
     messages = [{"role": "system", "content": system}]
     for other, start in worked[: variant.worked]:
-        improved = start - STEP * other.gradient(start)
+        improved = GradientAgent(other, STEP)(start)
         weights = _written(improved.tolist(), variant.digits)
         messages += [
             {"role": "user", "content": asked(other, start)},

@@ -90,12 +90,12 @@ class Attempt(BaseModel):
         return self
 
 
-Settings = dict[str, JsonValue]
+Kept = dict[str, JsonValue]  # with what settings attempts were made
 
 
 class _SettingsLine(BaseModel):
     model_config: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
-    settings: Settings
+    settings: Kept
 
 
 _LINE: TypeAdapter[Attempt | _SettingsLine] = TypeAdapter(Attempt | _SettingsLine)
@@ -134,7 +134,7 @@ class Transcript:
     def __init__(self, path: str | Path, budget: int = 3_000_000) -> None:
         self.path, self.budget = Path(path), _checks.count("budget", budget)
         self.attempts: dict[str, list[Attempt]] = {}
-        self.settings: list[Settings] = []
+        self.settings: list[Kept] = []
         self.answered_by: set[str] = set()
         self.tokens_in = self.tokens_out = self._reserved = 0
         self._lock = threading.Lock()
@@ -200,7 +200,7 @@ class Transcript:
             self._reserved -= reserved
             self._write(attempt)
 
-    def note(self, settings: Settings) -> None:
+    def note(self, settings: Kept) -> None:
         """Write the settings of the attempts to come, where they have changed.
 
         Raises:
