@@ -66,14 +66,27 @@ def page_of(file: str) -> str:
 
 
 def link(app: Sphinx, doctree: nodes.document, page: str) -> None:
-    if app.builder.format == "html":
-        for literal, file, test in cited(doctree):
-            address = app.builder.get_relative_uri(page, page_of(file)) + f"#{test}"
-            literal.replace_self(
-                nodes.reference(
-                    "", "", literal.deepcopy(), refuri=address, internal=True
-                )
+    """Each name becomes a link. Below a result one small line has them all, so that
+    the eye stays with the mathematics.
+    """
+    if app.builder.format != "html":
+        return
+    for literal, file, test in cited(doctree):
+        address = app.builder.get_relative_uri(page, page_of(file)) + f"#{test}"
+        paragraph = literal.parent
+        marks = paragraph[0].astext() == LINE
+        shown = nodes.Text(test.removeprefix("test_").replace("_", " "))
+        literal.replace_self(
+            nodes.reference(
+                "",
+                "",
+                shown if marks else literal.deepcopy(),
+                refuri=address,
+                internal=True,
             )
+        )
+        if marks and "checked-by" not in paragraph["classes"]:
+            paragraph["classes"].append("checked-by")
 
 
 def parts(file: str, tests: set[str]) -> list[tuple[str, str]]:
