@@ -19,5 +19,6 @@ def say(app: Sphinx, doctree: nodes.document) -> None:
 
 
 def setup(app: Sphinx) -> dict:
+    app.setup_extension("sphinx_exercise")
     app.connect("doctree-read", say, priority=950)
     return {"parallel_read_safe": True}

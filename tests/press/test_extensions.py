@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from sphinx.testing.util import SphinxTestApp
 
+from agent_dynamics.book.exercises import exercises
+
 EXTENSIONS = Path(__file__).parents[2] / "press" / "extensions"
 TESTED = (
     "tests/press/test_extensions.py::test_a_result_that_names_its_test_gives_no_warning"
@@ -75,6 +77,26 @@ def test_a_test_that_does_not_exist_is_a_warning(build):
         "tests/press/test_extensions.py::test_gone is cited and does not exist"
         in warnings
     )
+
+
+def test_a_result_shows_its_tests_by_what_they_say(build, tmp_path):
+    build("checked_by", page=theorem(f"*Checked numerically by* `{TESTED}`."))
+    html = (tmp_path / "_build/html/page.html").read_text(encoding="utf-8")
+    line = re.search(r'<p class="checked-by">.*?</p>', html, re.DOTALL)[0]
+    assert "a result that names its test gives no warning" in line
+    assert TESTED not in line
+
+
+def test_a_graded_exercise_says_how_hard_it_is(build, tmp_path):
+    entry = exercises()["ex-both-off"]
+    page = "# Page\n\n" + "".join(
+        f"```{{exercise}} {label}\n:label: {label}\n\nWhat?\n```\n\n"
+        for label in (entry.id, "ex-open")
+    )
+    assert build("exercise_effort", page=page) == ""
+    html = (tmp_path / "_build/html/page.html").read_text(encoding="utf-8")
+    said = re.findall(r"<p><em>(.*?)</em></p>", html)
+    assert said == [f"{entry.difficulty.capitalize()}, {entry.minutes} minutes."]
 
 
 NOTATION = "# Notation\n\n```{glossary}\nPlateau\n  Where an error *stays*.\n```\n"

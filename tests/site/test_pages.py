@@ -49,6 +49,15 @@ FIGURES = """() => [...document.querySelectorAll('article figure')].map(figure =
     };
 })"""
 
+# What stands after a proof, and after the title of a fold within an exercise.
+PROOFS_WITHOUT_END = """() => [...document.querySelectorAll('div#proof')].filter(
+    proof => !getComputedStyle(proof, '::after').content.includes('∎')
+).map(proof => proof.textContent.slice(0, 60))"""
+GLYPHS_OF_FOLDS = """() => [
+    ...document.querySelectorAll('div.exercise details.hide p.admonition-title'),
+].map(title => getComputedStyle(title, '::after').content)
+    .filter(content => content !== 'none')"""
+
 # Terms whose definition does not show, or not all of it, when they have the focus, or
 # shows without it.
 DEFINITIONS_AMISS = """() => [...document.querySelectorAll('.term')].filter(term => {
@@ -252,6 +261,11 @@ def test_axe_finds_nothing_serious_or_critical(view, theme, width):
 
 def test_every_definition_shows_within_the_screen_when_its_term_has_the_focus(view):
     assert view.tab.evaluate(DEFINITIONS_AMISS) == []
+
+
+def test_each_proof_ends_with_its_mark_and_no_fold_with_an_empty_box(view):
+    assert view.tab.evaluate(PROOFS_WITHOUT_END) == []
+    assert view.tab.evaluate(GLYPHS_OF_FOLDS) == []
 
 
 def test_search_box_finds_a_word_of_a_chapter(context, address):
