@@ -46,6 +46,7 @@ PDF := $(BUILD)/book.pdf
 PRINT := $(BUILD)/print/_build/latex
 PRINTED := $(PRINT)/book.pdf
 FILES := $(BUILD)/files
+WATCHED := $(BUILD)/watched
 
 # What has code is executed; claims, how-built and instructors read the others' results, so they come last.
 EXECUTED := $(shell grep -l '^```{code-cell}' book/*.md)
@@ -98,6 +99,14 @@ chapter: $(READY) ## execute and build one chapter (CHAPTER=02)
 	 $(EXTENSIONS) EDITION="$(PROFILE) profile" .venv/bin/jupyter-book build -qq --path-output $(BUILD)/chapter-$$name \
 	   --config _config.yml --toc "$(CURDIR)/$(BUILD)/chapter-$$name/_toc.yml" $(BUILD)/chapter-$$name/source > $(BUILD)/chapter-$$name/jupyter-book.log; \
 	 echo "$(BUILD)/chapter-$$name/_build/html/$$name.html"
+
+# Sphinx keeps what it has read in WATCHED, so only what changed is set again; the pages claims, how-built and instructors wait for make book.
+watch: $(READY) ## execute and set again what is saved, and show it on loopback, reloaded (PORT=8000)
+	@.venv/bin/python -c 'import sphinx_autobuild' 2>/dev/null || .venv/bin/pip install --quiet --disable-pip-version-check --no-build-isolation --constraint requirements.lock --editable '.[watch]'
+	@$(MAKE) --no-print-directory book PROFILE=$(PROFILE)
+	@cp _config.yml _toc.yml $(SOURCE) && .venv/bin/jupyter-book config sphinx $(SOURCE) >/dev/null
+	@$(EXTENSIONS) BOOK_FILES="$(CURDIR)/$(FILES)" EDITION="$(PROFILE) profile, not published" \
+	 .venv/bin/sphinx-autobuild --port $(PORT) --watch book --watch src --ignore '*/_build/*' --pre-build 'make --silent -j$(JOBS) sources PROFILE=$(PROFILE)' $(SOURCE) $(WATCHED)
 
 lint: $(READY) ## check form and types: the package, its tests, the press and the chapters' cells
 	@.venv/bin/ruff format --check --quiet . && .venv/bin/ruff check --quiet .
@@ -221,6 +230,8 @@ $(BUILD)/transcripts: $(if $(call differ,$(shell $(LIST_TRANSCRIPTS)),$(shell ca
 
 $(SOURCE)/costs.ipynb: $(wildcard $(BENCH))
 
+sources: $(filter-out $(LAST),$(NOTEBOOKS)) $(COPIED) # what make watch sets
+
 executed: $(NOTEBOOKS) # every chapter executed, without the site
 
 $(LAST): $(filter-out $(LAST),$(NOTEBOOKS))
@@ -265,4 +276,4 @@ $(PDF): $(NOTEBOOKS) $(COPIED) _config.yml _toc.yml CITATION.cff $(shell find te
 	@! grep -E '^LaTeX Warning: .*(undefined|multiply)|^Missing character' $(PRINT)/book.log
 	@cp $(PRINTED) $@
 
-.PHONY: always help book chapter lint format test mutants dist test-site serve llm llm-local lab lock picture clean course test-course pdf latex test-pdf executed bench
+.PHONY: always help book chapter lint format test mutants dist test-site serve llm llm-local lab lock picture clean course test-course pdf latex test-pdf sources executed watch bench

@@ -113,6 +113,21 @@ def raises(x):
     raise KeyError("nothing here\nnor there")
 
 
+RAISED = raises.__code__.co_firstlineno + 1
+
+
+def leaves(x):
+    raise SystemExit(1)
+
+
+def digs(x):
+    return digs(x)
+
+
+def yields(x):
+    yield x
+
+
 def forgets(x):
     x + 1
 
@@ -122,24 +137,94 @@ def forgets(x):
     [
         (lambda x: x, "right", ""),
         (lambda x: 2 * x, "wrong", "off by 2"),
-        (raises, "wrong", "stops with KeyError"),
+        (
+            raises,
+            "wrong",
+            rf"KeyError: 'nothing here\nnor there', in line {RAISED}: `raise KeyError(",
+        ),
+        (leaves, "wrong", "stops with SystemExit: 1, in line"),
+        (digs, "wrong", "stops with RecursionError"),
+        (yields, "wrong", "The check cannot use it: TypeError"),
         (forgets, "wrong", "gives back None"),
-        (3.0, "wrong", "stops with TypeError"),
+        (3.0, "wrong", "The check cannot use it: TypeError"),
         (lambda: 1.0, "wrong", "stops with TypeError"),
     ],
     ids=[
         "right",
         "wrong",
         "raises",
+        "leaves",
+        "digs",
+        "yields",
         "forgets to return",
         "no function",
         "takes no argument",
     ],
 )
 def test_function_is_called_on_the_inputs_of_the_check(shown, answer, kind, reason):
-    found, said = verdict(shown, answer, measure=lambda f: [f(x) for x in (1.0, 2.0)])
+    found, said = verdict(
+        shown, answer, measure=lambda f: [float(f(x)) for x in (1.0, 2.0)]
+    )
     assert found == kind and reason in said
     assert "\n" not in said
+
+
+def test_function_works_on_copies(shown):
+    given = {
+        "tensor": torch.ones(2),
+        "array": np.ones(2),
+        "list": [1.0, 1.0],
+        "layer": torch.nn.Linear(2, 2),
+    }
+
+    def spoils(tensor, array, list, layer):
+        tensor += 1
+        array += 1
+        list.append(1.0)
+        torch.nn.init.zeros_(layer.weight)
+        return tensor
+
+    kind, _ = verdict(shown, spoils, [2.0, 2.0], measure=lambda f: f(**given))
+    assert kind == "right"
+    assert given["tensor"].tolist() == given["array"].tolist() == given["list"]
+    assert given["layer"].weight.abs().min() > 0
+
+
+FORMS = {
+    "array": lambda x: np.linalg.solve(x, x)[0],
+    "float32": lambda x: np.asarray(x)[0].astype(np.float32),
+    "list": lambda x: [1, 0],
+    "list of tensors": lambda x: [x[0, 0], x[0, 1]],
+    "list of numbers of NumPy": lambda x: list(np.asarray(x)[0]),
+    "single precision": lambda x: x[0].float(),
+    "integers": lambda x: x[0].long(),
+    "truths": lambda x: x[0] > 0,
+    "with a gradient": lambda x: x[0].clone().requires_grad_(),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_function_may_compute_in_any_numeric_form(shown, form):
+    eye = torch.eye(2, dtype=torch.float64)
+
+    def measure(function):
+        return torch.stack([eye @ function(eye), function(eye).square()])
+
+    kind, said = verdict(shown, FORMS[form], [[1, 0], [1, 0]], measure=measure)
+    assert kind == "right", said
+
+
+def test_each_part_of_a_tuple_may_have_a_form_of_its_own(shown):
+    eye = torch.eye(2, dtype=torch.float64)
+
+    def measure(function):
+        matrix, vector = function(eye)
+        return matrix @ vector
+
+    kind, said = verdict(
+        shown, lambda x: (np.eye(2), x[0].float()), [1, 0], measure=measure
+    )
+    assert kind == "right", said
 
 
 def test_one_number_may_come_as_a_vector_of_one(shown):

@@ -49,14 +49,20 @@ FIGURES = """() => [...document.querySelectorAll('article figure')].map(figure =
     };
 })"""
 
-# What stands after a proof, and after the title of a fold within an exercise.
-PROOFS_WITHOUT_END = """() => [...document.querySelectorAll('div#proof')].filter(
-    proof => !getComputedStyle(proof, '::after').content.includes('∎')
-).map(proof => proof.textContent.slice(0, 60))"""
-GLYPHS_OF_FOLDS = """() => [
-    ...document.querySelectorAll('div.exercise details.hide p.admonition-title'),
-].map(title => getComputedStyle(title, '::after').content)
-    .filter(content => content !== 'none')"""
+PROOFS_WITHOUT_END = """() => [
+    ...document.querySelectorAll('div.proof[class="proof admonition"]'),
+].filter(proof => !getComputedStyle(proof, '::after').content.includes('∎'))
+    .map(proof => proof.textContent.slice(0, 60))"""
+
+# What a browser puts right on its own, and another reader may not.
+INVALID = """() => {
+    const ids = [...document.querySelectorAll('article [id]')].map(e => e.id);
+    return [
+        ...ids.filter((id, i) => ids.indexOf(id) !== i),
+        ...[...document.querySelectorAll('summary p, figcaption figcaption')]
+            .map(e => e.outerHTML.slice(0, 80)),
+    ];
+}"""
 
 # Terms whose definition does not show, or not all of it, when they have the focus, or
 # shows without it.
@@ -263,9 +269,12 @@ def test_every_definition_shows_within_the_screen_when_its_term_has_the_focus(vi
     assert view.tab.evaluate(DEFINITIONS_AMISS) == []
 
 
-def test_each_proof_ends_with_its_mark_and_no_fold_with_an_empty_box(view):
+def test_each_proof_ends_with_its_mark(view):
     assert view.tab.evaluate(PROOFS_WITHOUT_END) == []
-    assert view.tab.evaluate(GLYPHS_OF_FOLDS) == []
+
+
+def test_names_are_given_once_and_summaries_and_captions_hold_what_they_may(view):
+    assert view.tab.evaluate(INVALID) == []
 
 
 def test_search_box_finds_a_word_of_a_chapter(context, address):

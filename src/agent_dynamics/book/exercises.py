@@ -11,7 +11,9 @@ from __future__ import annotations
 import html
 import re
 import tomllib
+import traceback
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import dataclass
 from functools import wraps
 from importlib.resources import files
@@ -163,11 +165,9 @@ def _measured(answer: object, measure: Callable[[Any], Any]) -> np.ndarray:
         value = measure(_asked(answer) if isfunction(answer) else answer)
     except (_Unanswered, _Wrong):
         raise
-    # Whatever the reader's code raises, they are told, in one line.
-    except Exception as error:
-        raise _Wrong(
-            f"It stops with {type(error).__name__}: {str(error).partition(chr(10))[0]}"
-        ) from error
+    # Whatever the check makes of it, the reader is told in one line.
+    except (Exception, SystemExit) as error:
+        raise _Wrong(f"The check cannot use it: {_in_a_line(error)}") from error
     if isinstance(value, torch.Tensor):
         value = value.detach().cpu()
         # NumPy knows no bfloat16.
@@ -191,11 +191,23 @@ def _measured(answer: object, measure: Callable[[Any], Any]) -> np.ndarray:
 
 
 def _asked(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The reader's function, which says so where it is still a stub."""
+    """The reader's function, which says so where it is still a stub or stops.
+
+    It works on copies, so that it changes nothing that a later check or cell reads, and
+    what it gives back is of float64 tensors, in whatever form it computes.
+    """
 
     @wraps(function)
     def call(*arguments: object, **named: object) -> object:
-        value = function(*arguments, **named)
+        arguments, named = deepcopy((arguments, named))
+        try:
+            value = function(*arguments, **named)
+        except (Exception, SystemExit) as error:
+            place = ""
+            for frame in traceback.extract_tb(error.__traceback__):
+                if frame.filename == function.__code__.co_filename:
+                    place = f", in line {frame.lineno}: `{frame.line}`"
+            raise _Wrong(f"It stops with {_in_a_line(error)}{place}") from error
         if value is ... or (
             isinstance(value, (tuple, list)) and any(part is ... for part in value)
         ):
@@ -204,9 +216,33 @@ def _asked(function: Callable[..., Any]) -> Callable[..., Any]:
             raise _Wrong(
                 "The function gives back None: it has no return, or returns nothing"
             )
-        return value
+        return _as_tensors(value)
 
     return call
+
+
+def _as_tensors(value: Any) -> Any:
+    """Arrays, lists of numbers and tensors of any precision as float64 tensors; the
+    parts of a tuple each; all else, plain numbers too, as it is.
+    """
+    if isinstance(value, tuple):
+        return tuple(map(_as_tensors, value))
+    if isinstance(value, list):
+        try:
+            value = np.array(value, dtype=float)
+        except (TypeError, ValueError, RuntimeError):
+            return [_as_tensors(part) for part in value]
+    if isinstance(value, (np.ndarray, np.generic)) and value.dtype.kind in "biuf":
+        value = torch.tensor(value)
+    if isinstance(value, torch.Tensor) and not value.is_complex():
+        return value.double()
+    return value
+
+
+def _in_a_line(error: BaseException) -> str:
+    """The error's name and the first line of what it says."""
+    (*_, last) = traceback.format_exception_only(error)
+    return last.partition("\n")[0]
 
 
 def _compare(found: np.ndarray, wanted: np.ndarray, tolerance: float) -> str:
