@@ -100,11 +100,11 @@ chapter: $(READY) ## execute and build one chapter (CHAPTER=02)
 	   --config _config.yml --toc "$(CURDIR)/$(BUILD)/chapter-$$name/_toc.yml" $(BUILD)/chapter-$$name/source > $(BUILD)/chapter-$$name/jupyter-book.log; \
 	 echo "$(BUILD)/chapter-$$name/_build/html/$$name.html"
 
-# Sphinx keeps what it has read in WATCHED, so only what changed is set again; the pages claims, how-built and instructors wait for make book.
+# Sphinx keeps what it has read in WATCHED, so only what changed is set again, and does not shorten drawings; the pages claims, how-built and instructors wait for make book.
 watch: $(READY) ## execute and set again what is saved, and show it on loopback, reloaded (PORT=8000)
 	@.venv/bin/python -c 'import sphinx_autobuild' 2>/dev/null || .venv/bin/pip install --quiet --disable-pip-version-check --no-build-isolation --constraint requirements.lock --editable '.[watch]'
 	@$(MAKE) --no-print-directory book PROFILE=$(PROFILE)
-	@cp _config.yml _toc.yml $(SOURCE) && .venv/bin/jupyter-book config sphinx $(SOURCE) >/dev/null
+	@cp _toc.yml $(SOURCE) && grep -v -- '- small_site$$' _config.yml > $(SOURCE)/_config.yml && .venv/bin/jupyter-book config sphinx $(SOURCE) >/dev/null
 	@$(EXTENSIONS) BOOK_FILES="$(CURDIR)/$(FILES)" EDITION="$(PROFILE) profile, not published" \
 	 .venv/bin/sphinx-autobuild --port $(PORT) --watch book --watch src --ignore '*/_build/*' --pre-build 'make --silent -j$(JOBS) sources PROFILE=$(PROFILE)' $(SOURCE) $(WATCHED)
 

@@ -95,15 +95,23 @@ def names() -> frozenset[str]:
 def write_pages(app: Sphinx, config: Config) -> None:
     for module in modules():
         page = Path(app.srcdir, f"{page_of(module)}.md")
-        page.parent.mkdir(exist_ok=True)
-        page.write_text(
-            PAGE.format(
-                title=module.removeprefix(PACKAGE.name + "."),
-                module=module,
-                source=f"../_modules/{module.replace('.', '/')}.html",
-            ),
-            encoding="utf-8",
+        text = PAGE.format(
+            title=module.removeprefix(PACKAGE.name + "."),
+            module=module,
+            source=f"../_modules/{module.replace('.', '/')}.html",
         )
+        # A page that is written again would be read again.
+        if not page.exists() or page.read_text(encoding="utf-8") != text:
+            page.parent.mkdir(exist_ok=True)
+            page.write_text(text, encoding="utf-8")
+
+
+def let_go(app: Sphinx, doctree: nodes.document) -> None:
+    """MyST-Parser reads the directive into a document of its own, which holds the whole
+    environment: 17 MB that Sphinx would store, and read again, with each page.
+    """
+    for node in doctree.findall():
+        node.document = doctree
 
 
 def leave_out_of_print(app: Sphinx) -> None:
@@ -259,6 +267,7 @@ def setup(app: Sphinx) -> dict:
     app.setup_extension("sphinx.ext.viewcode")
     app.connect("config-inited", write_pages, priority=100)
     app.connect("builder-inited", leave_out_of_print)
+    app.connect("doctree-read", let_go)
     app.connect("viewcode-follow-imported", own_source)
     app.connect("autodoc-process-signature", read_signature)
     app.connect("autodoc-skip-member", refuse_silence)
