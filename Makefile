@@ -137,7 +137,8 @@ course: $(READY) ## write the course editions and their zips, for students and f
 	@$(MAKE) --no-print-directory --silent -j$(JOBS) $(COURSE)/student.zip PROFILE=$(PROFILE)
 	@echo "The course: $(COURSE)/student.zip and $(COURSE)/instructor.zip"
 
-test-course: course ## run every student notebook, unanswered and with the solutions filled in
+test-course: course ## run every student notebook, unanswered and with the solutions filled in, and nbgrader on one
+	@.venv/bin/python -c 'import nbgrader' 2>/dev/null || .venv/bin/pip install --quiet --disable-pip-version-check --no-build-isolation --constraint requirements.lock --editable '.[nbgrader]'
 	BOOK_EXECUTED=$(SOURCE) AGENT_DYNAMICS_CACHE="$(CURDIR)/_build/cache" .venv/bin/python -m pytest -m course
 
 test-pdf: pdf ## run the tests of the built PDF

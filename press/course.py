@@ -3,7 +3,8 @@ the package's wheel.
 
 Writes student/ (no solutions, no outputs) and instructor/ (with both, and what
 exercises.toml says), and a zip of each. In both a README says how to begin, and
-requirements.txt pins what the notebooks need.
+requirements.txt pins what the notebooks need. nbgrader/ is a course for nbgrader, made
+of the two.
 """
 
 import re
@@ -19,6 +20,7 @@ from nbformat.v4 import new_markdown_cell
 from agent_dynamics.book.exercises import MIME, exercises
 from extras import extras, project
 from install_cell import TORCH_INDEX, install_cell
+from nbgrader_form import CONFIG, assignment
 from plain_markdown import Plain, targets
 from plain_notebook import Part, assembled, parts
 from requirements import pins
@@ -132,6 +134,16 @@ def main(executed: Path, wheel: Path, course: Path) -> None:
             )
             nbformat.write(made, course / kind / f"{name}.ipynb")
         pack(course / kind, course / f"{kind}.zip")
+    shutil.rmtree(course / "nbgrader", ignore_errors=True)
+    for name in chapters:
+        editions = [
+            nbformat.read(course / kind / f"{name}.ipynb", 4)
+            for kind in ("student", "instructor")
+        ]
+        folder = course / "nbgrader" / "source" / name
+        folder.mkdir(parents=True)
+        nbformat.write(assignment(*editions), folder / f"{name}.ipynb")
+    (course / "nbgrader" / "nbgrader_config.py").write_text(CONFIG, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -19,7 +19,8 @@ ASKED = [
         ("", PROJECT["dependencies"]),
         *PROJECT["optional-dependencies"].items(),
     ]
-    if extra not in ("mutants", "dist")  # each installed by its one target alone
+    # Each installed by its one target alone.
+    if extra not in ("mutants", "dist", "watch", "nbgrader")
     for line in lines
     if not line.startswith("agent-dynamics[")
 ]

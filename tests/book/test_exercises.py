@@ -247,6 +247,15 @@ def test_build_stops_at_a_wrong_solution_and_not_at_a_stub(
     ]
 
 
+def test_who_grades_by_what_raises_is_told_of_any_answer_that_is_not_right(shown):
+    for answer in (..., 2.0):
+        grader("ex-some", 1.0)(answer)
+        with pytest.raises(AssertionError, match="ex-some is not answered right"):
+            exercises.assert_right("ex-some")
+    grader("ex-some", 1.0)(1.0)
+    exercises.assert_right("ex-some")
+
+
 def test_verdict_is_shown_to_notebooks_without_markup_of_the_readers_text(shown):
     verdict(shown, "<b>")
     assert "<code>eta</code> &lt; $1$" in shown[0]["text/html"]

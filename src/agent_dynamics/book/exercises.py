@@ -63,6 +63,9 @@ class Exercise:
     mistake: str
 
 
+_last: dict[str, str] = {}  # the verdict on each exercise's last answer
+
+
 class SolutionFailed(AssertionError):
     """A worked solution that its own check rejects, in a build of the book."""
 
@@ -120,11 +123,19 @@ def grader(
             verdict, said = "unanswered", ""
         except _Wrong as reason:
             verdict, said = "wrong", str(reason)
+        _last[exercise] = verdict
         _show(entry, verdict, said)
         if verdict == "wrong" and build.build_directory() is not None:
             raise SolutionFailed(f"the solution of {exercise}: {said}")
 
     return grade
+
+
+def assert_right(exercise: str) -> None:
+    """For graders that go by what raises, as nbgrader does: an AssertionError unless
+    the last answer to the exercise was right.
+    """
+    assert _last.get(exercise) == "right", f"{exercise} is not answered right"
 
 
 def show_exercises() -> None:
@@ -263,15 +274,9 @@ def _show(entry: Exercise, verdict: str, said: str) -> None:
     title, kind, colour = LOOKS[verdict]
     hint = "" if verdict == "right" else entry.hint
     sentences = " ".join(f"{part}." for part in (title, said) if part)
-    page = (
-        f"```{{admonition}} "
-        f"{title}{': a hint' if verdict == 'unanswered' else ''}\n:class: "
-        f"{kind}\n"
-    )
-    page += (
-        " ".join(part for part in (f"{said}." if said else "", hint) if part)
-        + "\n```\n"
-    )
+    heading = title + (": a hint" if verdict == "unanswered" else "")
+    body = " ".join(part for part in (f"{said}." if said else "", hint) if part)
+    page = f"```{{admonition}} {heading}\n:class: {kind}\n{body}\n```\n"
     shown = re.sub(r"`([^`]+)`", r"<code>\1</code>", html.escape(hint))
     fold = (
         f"<details{' open' * (verdict == 'wrong')}>"
