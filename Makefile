@@ -18,6 +18,7 @@ LENIENT ?=
 MODEL_FILE ?=
 ONLY ?=
 MUTANTS ?= 80
+KILLS ?= 10
 SEED ?= 1
 MODULES ?=
 # The first Python that the book supports, or the one that you name.
@@ -41,12 +42,16 @@ BUILD := _build/$(PROFILE)
 SOURCE := $(BUILD)/source
 SITE := $(BUILD)/html
 COURSE := $(BUILD)/course
+SLIDES := $(BUILD)/slides
 LINT := _build/lint
 PDF := $(BUILD)/book.pdf
 PRINT := $(BUILD)/print/_build/latex
 PRINTED := $(PRINT)/book.pdf
 FILES := $(BUILD)/files
 WATCHED := $(BUILD)/watched
+
+# Two builds of one profile would write the same files: the second waits.
+ALONE := .venv/bin/python press/alone.py $(BUILD)
 
 # What has code is executed; claims, how-built and instructors read the others' results, so they come last.
 EXECUTED := $(shell grep -l '^```{code-cell}' book/*.md)
@@ -68,19 +73,25 @@ LATEX := latexmk=latexmk texlive-xetex=titlesec.sty texlive-fonts-recommended=pz
 PACKAGE := $(shell find src -name '*.py' -o -name '*.toml' -o -name '*.xz') requirements.lock
 WHEEL := _build/dist/agent_dynamics-$(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)-py3-none-any.whl
 PRESS := $(wildcard press/*.py press/*.md press/*.txt)
+# Exercises for instructors alone: executed like a chapter, and on no page.
+HELD_BACK := $(BUILD)/held-back.ipynb
 # Sphinx finds here its extensions of the book, and these what they share with the course.
 EXTENSIONS := PYTHONPATH=press:press/extensions$(if $(PYTHONPATH),:$(PYTHONPATH))
+
+# What a door alone needs: an extra of pyproject.toml, and the modules by which it is known.
+extra = for module in $(2); do .venv/bin/python -c "import $$module" 2>/dev/null && continue; \
+ .venv/bin/pip install --quiet --disable-pip-version-check --no-build-isolation --constraint requirements.lock --editable '.[$(1)]'; break; done
 
 help: ## list the doors
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
 
 book: $(READY) ## execute every chapter and build the site (PROFILE=fast for small parameters)
-	@$(MAKE) --no-print-directory $(if $(filter output-sync,$(.FEATURES)),--output-sync=target) -j$(JOBS) $(SITE)/index.html PROFILE=$(PROFILE)
+	@$(ALONE) $(MAKE) --no-print-directory $(if $(filter output-sync,$(.FEATURES)),--output-sync=target) -j$(JOBS) $(SITE)/index.html PROFILE=$(PROFILE)
 	@.venv/bin/python press/execution_times.py $(SOURCE)
 	@echo "The book, $(PROFILE) profile: $(SITE)/index.html (make serve PROFILE=$(PROFILE) shows it on loopback)"
 
 pdf: latex $(READY) ## execute every chapter and build one PDF of the book (needs LaTeX: the README says which)
-	@$(MAKE) --no-print-directory $(if $(filter output-sync,$(.FEATURES)),--output-sync=target) -j$(JOBS) $(PDF) PROFILE=$(PROFILE)
+	@$(ALONE) $(MAKE) --no-print-directory $(if $(filter output-sync,$(.FEATURES)),--output-sync=target) -j$(JOBS) $(PDF) PROFILE=$(PROFILE)
 	@echo "The book on paper, $(PROFILE) profile: $(PDF)"
 
 latex:
@@ -92,7 +103,7 @@ chapter: $(READY) ## execute and build one chapter (CHAPTER=02)
 	@test -n "$(CHAPTER)" || { echo "CHAPTER was empty; it must be the start of a file name in book/, as in CHAPTER=02"; exit 2; }
 	@test "$$(ls book/$(CHAPTER)*.md 2>/dev/null | wc -l)" = 1 || { echo "CHAPTER was '$(CHAPTER)'; it must be the start of just one file name in book/"; exit 2; }
 	@set -e; name=$$(basename book/$(CHAPTER)*.md .md); \
-	 $(MAKE) --no-print-directory $(SOURCE)/$$name.ipynb PROFILE=$(PROFILE); \
+	 $(ALONE) $(MAKE) --no-print-directory $(SOURCE)/$$name.ipynb PROFILE=$(PROFILE); \
 	 rm -rf $(BUILD)/chapter-$$name; mkdir -p $(BUILD)/chapter-$$name/source; \
 	 cp -r $(SOURCE)/$$name.ipynb $(SOURCE)/figures book/references.bib book/_static $(BUILD)/chapter-$$name/source/ 2>/dev/null || true; \
 	 printf 'format: jb-book\nroot: %s\n' $$name > $(BUILD)/chapter-$$name/_toc.yml; \
@@ -100,45 +111,53 @@ chapter: $(READY) ## execute and build one chapter (CHAPTER=02)
 	   --config _config.yml --toc "$(CURDIR)/$(BUILD)/chapter-$$name/_toc.yml" $(BUILD)/chapter-$$name/source > $(BUILD)/chapter-$$name/jupyter-book.log; \
 	 echo "$(BUILD)/chapter-$$name/_build/html/$$name.html"
 
-# Sphinx keeps what it has read in WATCHED, so only what changed is set again, and does not shorten drawings; the pages claims, how-built and instructors wait for make book.
+# Sphinx keeps what it has read in WATCHED, so only what changed is set again, and makes nothing smaller; the pages claims, how-built and instructors wait for make book.
 watch: $(READY) ## execute and set again what is saved, and show it on loopback, reloaded (PORT=8000)
-	@.venv/bin/python -c 'import sphinx_autobuild' 2>/dev/null || .venv/bin/pip install --quiet --disable-pip-version-check --no-build-isolation --constraint requirements.lock --editable '.[watch]'
+	@$(call extra,watch,sphinx_autobuild)
 	@$(MAKE) --no-print-directory book PROFILE=$(PROFILE)
-	@cp _toc.yml $(SOURCE) && grep -v -- '- small_site$$' _config.yml > $(SOURCE)/_config.yml && .venv/bin/jupyter-book config sphinx $(SOURCE) >/dev/null
+	@cp _toc.yml $(SOURCE) && grep -vE -- '- (small_site|light_pages)$$' _config.yml > $(SOURCE)/_config.yml && .venv/bin/jupyter-book config sphinx $(SOURCE) >/dev/null
 	@$(EXTENSIONS) BOOK_FILES="$(CURDIR)/$(FILES)" EDITION="$(PROFILE) profile, not published" \
 	 .venv/bin/sphinx-autobuild --port $(PORT) --watch book --watch src --ignore '*/_build/*' --pre-build 'make --silent -j$(JOBS) sources PROFILE=$(PROFILE)' $(SOURCE) $(WATCHED)
 
 lint: $(READY) ## check form and types: the package, its tests, the press and the chapters' cells
 	@.venv/bin/ruff format --check --quiet . && .venv/bin/ruff check --quiet .
-	@rm -rf $(LINT) && .venv/bin/jupytext --quiet --to ../$(LINT)//ipynb $(EXECUTED)
+	@rm -rf $(LINT) && .venv/bin/jupytext --quiet --to ../$(LINT)//ipynb $(EXECUTED) press/held_back.md
 	@.venv/bin/ruff format --check --quiet --no-respect-gitignore $(LINT) && .venv/bin/ruff check --quiet --no-respect-gitignore $(LINT)
 	@.venv/bin/mypy
 
 format: $(READY) ## bring all of it into that form
 	@.venv/bin/ruff check --quiet --fix --exit-zero . && .venv/bin/ruff format --quiet .
-	@.venv/bin/jupytext --quiet --pipe '$(CURDIR)/.venv/bin/ruff format --quiet --line-length 88 {}' --pipe-fmt ipynb $(EXECUTED)
+	@.venv/bin/jupytext --quiet --pipe '$(CURDIR)/.venv/bin/ruff format --quiet --line-length 88 {}' --pipe-fmt ipynb $(EXECUTED) press/held_back.md
 
 test: $(READY) ## run the tests of the package and of the sources
 	.venv/bin/python -m pytest
 
 mutants: $(READY) ## count the small errors in the science that its tests notice, minutes (MUTANTS=80, SEED=1)
-	@.venv/bin/python -c 'import cosmic_ray' 2>/dev/null || .venv/bin/pip install --quiet --disable-pip-version-check --no-build-isolation --constraint requirements.lock --editable '.[mutants]'
+	@$(call extra,mutants,cosmic_ray)
 	@.venv/bin/python tests/mutants.py --mutants $(MUTANTS) --seed $(SEED) $(if $(MODULES),--modules $(MODULES))
 
-test-site: book ## run the browser tests on the built site (needs Chromium)
-	BOOK_SITE=$(SITE) .venv/bin/python -m pytest -m site
+chaos: $(READY) ## kill, starve and disturb the fast build, and see that the next one is right, half an hour (KILLS=10, SEED=1)
+	@.venv/bin/python tests/chaos.py --kills $(KILLS) --seed $(SEED)
+
+test-site: slides ## run the browser tests on the built site and its slides (needs Chromium)
+	BOOK_SITE=$(SITE) BOOK_SLIDES=$(SLIDES) .venv/bin/python -m pytest -m site
 
 dist: $(READY) ## build the package's wheel and sdist, checked, in _build/dist
-	@.venv/bin/python -c 'import build, twine' 2>/dev/null || .venv/bin/pip install --quiet --disable-pip-version-check --no-build-isolation --constraint requirements.lock --editable '.[dist]'
+	@$(call extra,dist,build twine)
 	@$(MAKE) --no-print-directory --silent $(WHEEL) && rm -f _build/dist/*.tar.gz
 	@.venv/bin/python -m build --no-isolation --sdist --outdir _build/dist . >/dev/null && .venv/bin/twine check --strict _build/dist/*.whl _build/dist/*.tar.gz
 
 course: $(READY) ## write the course editions and their zips, for students and for instructors
-	@$(MAKE) --no-print-directory --silent -j$(JOBS) $(COURSE)/student.zip PROFILE=$(PROFILE)
+	@$(ALONE) $(MAKE) --no-print-directory --silent -j$(JOBS) $(COURSE)/student.zip PROFILE=$(PROFILE)
 	@echo "The course: $(COURSE)/student.zip and $(COURSE)/instructor.zip"
 
-test-course: course ## run every student notebook, unanswered and with the solutions filled in, and nbgrader on one
-	@.venv/bin/python -c 'import nbgrader' 2>/dev/null || .venv/bin/pip install --quiet --disable-pip-version-check --no-build-isolation --constraint requirements.lock --editable '.[nbgrader]'
+slides: book ## write a deck of slides for each chapter, to show offline
+	@$(call extra,slides,sphinx_revealjs)
+	@.venv/bin/python press/slides.py $(SITE) $(SLIDES)
+	@echo "The slides, $(PROFILE) profile: $(SLIDES)/index.html"
+
+test-course: course ## run every student notebook, unanswered and with the solutions filled in, and nbgrader on two
+	@$(call extra,nbgrader,nbgrader)
 	BOOK_EXECUTED=$(SOURCE) AGENT_DYNAMICS_CACHE="$(CURDIR)/_build/cache" .venv/bin/python -m pytest -m course
 
 test-pdf: pdf ## run the tests of the built PDF
@@ -169,6 +188,7 @@ llm-local: $(READY) ## run chapter 11 on a small model on this machine, without 
 	@$(MAKE) --no-print-directory chapter CHAPTER=11 PROFILE=$(PROFILE)
 
 bench: $(READY) ## measure speed and memory, about an hour (ONLY=simulation for one part)
+	@$(call extra,bench,jax)
 	.venv/bin/python -m benchmarks $(ONLY)
 
 lab: export JUPYTER_CONFIG_DIR := $(CURDIR)/_build/jupyter
@@ -203,9 +223,11 @@ $(READY): requirements.lock pyproject.toml
 	@MPLCONFIGDIR="$(CURDIR)/_build/matplotlib" .venv/bin/python -c 'import matplotlib.font_manager'
 	@touch $@
 
-# A chapter is executed into a file beside its place and moved there when it is whole.
+# A chapter is executed into a file beside its place and moved there when it is whole. It is as old as the moment when
+# its source was read, so what is saved while it runs is noticed. Figures that it no longer draws go first.
 $(SOURCE)/%.ipynb: book/%.md $(PACKAGE) | $(READY) $(SOURCE)
 	@echo "executing $*"
+	@touch $(BUILD)/$*.begun && rm -f $(SOURCE)/figures/$(firstword $(subst -, ,$*))-*
 	@.venv/bin/jupytext --quiet --to ipynb --output $(BUILD)/$*.in.ipynb $<
 	@TQDM_DISABLE=1 OMP_NUM_THREADS=1 MPLCONFIGDIR="$(CURDIR)/_build/matplotlib" AGENT_DYNAMICS_CACHE="$(CURDIR)/_build/cache" \
 	   AGENT_DYNAMICS_BUILD="$(CURDIR)/$(SOURCE)" AGENT_DYNAMICS_PROFILE=$(PROFILE) \
@@ -214,7 +236,7 @@ $(SOURCE)/%.ipynb: book/%.md $(PACKAGE) | $(READY) $(SOURCE)
 	   $(if $(filter fast,$(PROFILE)),$(if $(wildcard book/$*.fast.yml),-f book/$*.fast.yml)) $(BUILD)/$*.in.ipynb $(BUILD)/$*.part.ipynb \
 	   2> >(grep -v '^\[IPKernelApp\]' >&2) \
 	 || { echo "book/$*.md failed: the cell and its traceback stand above"; exit 1; }
-	@rm $(BUILD)/$*.in.ipynb && mv $(BUILD)/$*.part.ipynb $@
+	@touch -r $(BUILD)/$*.begun $(BUILD)/$*.part.ipynb && rm $(BUILD)/$*.in.ipynb $(BUILD)/$*.begun && mv $(BUILD)/$*.part.ipynb $@
 
 $(SOURCE)/%: book/% | $(SOURCE)
 	@mkdir -p $(@D) && cp $< $@
@@ -251,20 +273,32 @@ $(WHEEL): $(filter-out requirements.lock,$(PACKAGE)) pyproject.toml $(wildcard R
 	@umask 022 && SOURCE_DATE_EPOCH=315532800 .venv/bin/pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir $(@D) ./$(@D)/package
 	@rm -r $(@D)/package
 
-$(COURSE)/student.zip: $(CHAPTERS) $(WHEEL) requirements.lock $(PRESS) $(wildcard book/*.md book/*.bib)
+$(HELD_BACK): press/held_back.md $(PACKAGE) | $(READY) $(SOURCE)
+	@echo "executing the exercises held back"
+	@OMP_NUM_THREADS=1 AGENT_DYNAMICS_BUILD="$(CURDIR)/$(SOURCE)" .venv/bin/jupytext --quiet --to ipynb --execute --output $@ $< \
+	   2> >(grep -v '^\[IPKernelApp\]' >&2)
+
+$(COURSE)/student.zip: $(CHAPTERS) $(HELD_BACK) $(WHEEL) requirements.lock $(PRESS) $(wildcard book/*.md book/*.bib)
 	@.venv/bin/python press/course.py $(SOURCE) $(WHEEL) $(COURSE)
 
-# The site is built aside and replaces the old one only when it is whole. It shows the tests that results cite, and offers
-# the book's files. PRINTED is what make pdf left, which no rule here makes: the site needs no LaTeX.
+# The site is built aside and replaces the old one only when it is whole; what a killed build had moved aside comes back.
+# Sphinx keeps what it has read, and writes all pages, if nothing but chapters changed and the last build was clean: then
+# no page can lack a warning or an old reference. The site shows the tests that results cite, and offers the book's
+# files. PRINTED is what make pdf left, which no rule here makes: the site needs no LaTeX.
 $(SITE)/index.html: $(NOTEBOOKS) $(COPIED) $(WHEEL) $(COURSE)/student.zip $(wildcard $(PRINTED)) $(PRESS) _config.yml _toc.yml CITATION.cff $(shell find tests -name '*.py') $(wildcard press/extensions/*.py press/extensions/templates/*)
 	@echo "building the site"
-	@rm -rf $(BUILD)/new $(FILES) $(STALE) && mkdir -p $(FILES) && cp $(WHEEL) $(COURSE)/student.zip $(FILES)
+	@[ -d $(SITE) ] || [ ! -d $(BUILD)/old ] || mv $(BUILD)/old $(SITE)
+	@touch $(BUILD)/site.begun && rm -rf $(BUILD)/old $(BUILD)/new/_build/html $(FILES) $(STALE) && mkdir -p $(BUILD)/new $(FILES) && cp $(WHEEL) $(COURSE)/student.zip $(FILES)
+	@[ -f $(BUILD)/new/clean ] && [ -z "$(filter-out $(NOTEBOOKS) $(COPIED) $(WHEEL) $(COURSE)/%,$?)" ] || rm -rf $(BUILD)/new/_build
+	@rm -f $(BUILD)/new/clean
 	@if [ -n "$(wildcard $(PRINTED))" ]; then \
 	   if [ -z "$$(find $(NOTEBOOKS) -newer $(PRINTED))" ]; then cp $(PRINTED) $(FILES); \
 	   else echo "$(PDF) is older than a chapter and is left out; make pdf renews it"; fi; fi
 	@$(EXTENSIONS) BOOK_FILES="$(CURDIR)/$(FILES)" EDITION="$(PROFILE) profile, revision $$(git describe --always --dirty 2>/dev/null || echo unknown)" \
 	 .venv/bin/jupyter-book build -W -n --keep-going --quiet --path-output $(BUILD)/new --config _config.yml --toc "$(CURDIR)/_toc.yml" $(SOURCE) > $(BUILD)/jupyter-book.log
-	@rm -rf $(SITE) && mv $(BUILD)/new/_build/html $(SITE) && touch $@
+	@touch -r $(BUILD)/site.begun $(BUILD)/new/_build/html/index.html
+	@[ ! -d $(SITE) ] || mv $(SITE) $(BUILD)/old
+	@mv $(BUILD)/new/_build/html $(SITE) && touch $(BUILD)/new/clean && rm -rf $(BUILD)/old
 
 # LaTeX goes on where a reference leads nowhere or a font has no glyph; the book does not.
 $(PDF): $(NOTEBOOKS) $(COPIED) _config.yml _toc.yml CITATION.cff $(shell find tests -name '*.py') $(wildcard press/extensions/*.py press/extensions/*.sty)
@@ -277,4 +311,4 @@ $(PDF): $(NOTEBOOKS) $(COPIED) _config.yml _toc.yml CITATION.cff $(shell find te
 	@! grep -E '^LaTeX Warning: .*(undefined|multiply)|^Missing character' $(PRINT)/book.log
 	@cp $(PRINTED) $@
 
-.PHONY: always help book chapter lint format test mutants dist test-site serve llm llm-local lab lock picture clean course test-course pdf latex test-pdf sources executed watch bench
+.PHONY: always help book chapter lint format test mutants dist test-site serve llm llm-local lab lock picture clean course test-course pdf latex test-pdf sources executed watch slides chaos bench

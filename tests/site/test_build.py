@@ -96,6 +96,8 @@ def broken(tmp_path) -> Path:
     ):
         shutil.copy(ROOT / name, tmp_path)
     (tmp_path / "src").mkdir()
+    (tmp_path / "press").mkdir()
+    shutil.copy(ROOT / "press" / "alone.py", tmp_path / "press")
     (tmp_path / ".venv").symlink_to(ROOT / ".venv")
     # Newer than the copies, so that nothing is installed.
     os.utime(ROOT / ".venv" / ".ready")
