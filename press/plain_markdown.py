@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 BOOK = Path(__file__).parents[1] / "book"
+HELD_BACK = Path(__file__).with_name("held_back.md")
 
 DIRECTIVE = re.compile(
     r"^(`{3,}|:{3,})\{([\w:-]+)\} *(.*)\n((?::[\w-]+:.*\n)*)((?:.*\n)*?)\1$\n?",
@@ -39,16 +40,20 @@ def kind_of(directive: str) -> str:
 
 def targets(book: Path = BOOK) -> dict[str, Target]:
     """Every label of the book. Results and exercises are numbered as on its pages:
-    each kind on its own, from 1 in each chapter.
+    each kind on its own, from 1 in each chapter. H stands for what is held back.
     """
     found = {}
-    for page in sorted(book.glob("*.md")):
+    for page in [*sorted(book.glob("*.md")), HELD_BACK]:
         text = page.read_text(encoding="utf-8")
         for label, title in HEADING.findall(text):
             found[label] = Target(title, page.stem)
-        if not re.match(r"\d\d-", page.stem):
+        if page == HELD_BACK:
+            chapter = "H"
+        elif re.match(r"\d\d-", page.stem):
+            chapter = str(int(page.stem[:2]))
+        else:
             continue
-        chapter, counts = int(page.stem[:2]), Counter()
+        counts = Counter()
         for _, directive, _, options, _ in DIRECTIVE.findall(text):
             counts[directive] += 1
             if label := re.search(r"^:label: (\S+)$", options, re.MULTILINE):
@@ -113,6 +118,9 @@ class Plain:
             return f"**Solution to {self.targets[title.strip()].name}.** "
         if kind.endswith("-end") or kind in PAGES_ALONE:
             return ""
+        if kind == "admonition" and "hint" in options:
+            summary = f"<summary>{title}</summary>"
+            return f"<details>\n{summary}\n\n{body.strip()}\n\n</details>\n"
         if kind == "admonition":
             lines = (f"**{title}**", "", *body.strip().splitlines())
             return "".join(f"> {line}\n" for line in lines)

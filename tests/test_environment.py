@@ -20,7 +20,7 @@ ASKED = [
         *PROJECT["optional-dependencies"].items(),
     ]
     # Each installed by its one target alone.
-    if extra not in ("mutants", "dist", "watch", "nbgrader")
+    if extra not in ("mutants", "bench", "dist", "watch", "slides", "nbgrader")
     for line in lines
     if not line.startswith("agent-dynamics[")
 ]

@@ -1,5 +1,5 @@
-"""Sphinx: a graded exercise says in its first line how hard it is and how long it
-takes, from exercises.toml.
+"""Sphinx: an exercise says in its first line how hard it is and how long it takes, from
+exercises.toml.
 """
 
 from docutils import nodes

@@ -34,9 +34,9 @@ class Explorable(SphinxDirective):
 
 
 def not_everywhere(app: Sphinx, config: Config) -> None:
-    """Jupyter Book puts all scripts and styles of _static on every page."""
-    for files in (config.html_js_files, config.html_css_files):
-        files[:] = [file for file in files if not str(file).startswith("explorables/")]
+    """Jupyter Book puts all scripts of _static on every page."""
+    files = config.html_js_files
+    files[:] = [file for file in files if not str(file).startswith("explorables/")]
 
 
 def enter(translator: object, place: Place) -> None:
@@ -60,7 +60,6 @@ def load(
     """The scripts, on the pages that need them."""
     names = [place["name"] for place in doctree.findall(Place)] if doctree else []
     if names:
-        app.add_css_file("explorables/explorables.css")
         for name in (*SCRIPTS, *names):
             app.add_js_file(f"explorables/{name}.js", loading_method="defer")
 

@@ -1,8 +1,9 @@
 """Sphinx: the page first, then its scripts, each of them once.
 
-What an extension adds while pages are read is otherwise entered twice. The theme's
-icons come as a font: their script, 1.5 MB that every page would wait for, is left out.
-Only the reader's theme is set before the first paint.
+What an extension adds while pages are read is otherwise entered twice, and what the
+book does not use is loaded. The theme's icons come as a font: their script, 1.5 MB that
+every page would wait for, is left out. Only the reader's theme is set before the first
+paint.
 """
 
 import re
@@ -17,6 +18,9 @@ if (!['light', 'dark'].includes(dataset.theme))
     dataset.theme =
         matchMedia('(prefers-color-scheme: dark)').matches ? 'dark' : 'light';}"""
 
+# Cells that run on a page and tabs: the book has neither.
+UNUSED = re.compile("thebe|design-tabs")
+
 
 def use_templates(app: Sphinx, config: Config) -> None:
     config.templates_path.append(str(Path(__file__).with_name("templates")))
@@ -26,6 +30,7 @@ def once(app: Sphinx, page: str, template: str, context: dict, doctree: object) 
     scripts = {
         (script.filename or "", script.attributes.get("body")): script
         for script in context["script_files"]
+        if not UNUSED.search(f"{script.filename} {script.attributes.get('body')}")
     }
     context["script_files"][:] = scripts.values()
     for script in scripts.values():

@@ -1,9 +1,10 @@
 """Sphinx: what the site does not need is not part of it.
 
-Source maps, the theme's translations and MathJax's other bundles are removed. Drawings
-are written shorter by scour and stay vectors; the two of a figure, which differ by the
-colour of ink alone, become one file. Names and brackets of code lose the element that
-would give them the colour they have, and notebooks the white space between their parts.
+Source maps and the theme's translations are removed. Drawings are written shorter by
+scour and stay vectors; the two of a figure, which differ by the colour of ink alone,
+become one file. Names and brackets of code lose the element that would give them the
+colour they have, signs like = and + look as these do, and notebooks lose the white
+space between their parts.
 """
 
 import json
@@ -26,10 +27,11 @@ SHORT = scour.parse_args(
         "--indent=none",
         "--no-line-breaks",
         "--strip-xml-prolog",
+        "--set-precision=4",
     ]
 )
 # A drawing that is asked for as NAME.svg#dark has the ink of the dark page.
-PLAIN_CODE = re.compile(r'<span class="[np]">([^<]*)</span>')
+PLAIN_CODE = re.compile(r'<span class="[npo]">([^<]*)</span>')
 INKS = f"<style>svg{{color:{INK['light']}}}svg:target{{color:{INK['dark']}}}</style>"
 
 
@@ -81,9 +83,6 @@ def finish(app: Sphinx, failure: Exception | None) -> None:
     site, static = Path(app.outdir), Path(app.outdir) / "_static"
     for path in static.rglob("*.map"):
         path.unlink()
-    for path in (static / "mathjax").glob("*-*.js"):
-        if path.name != "tex-chtml.js":
-            path.unlink()
     for path in (static / "locales", *static.glob("vendor/fontawesome/*/js")):
         shutil.rmtree(path, ignore_errors=True)
     with ProcessPoolExecutor() as pool:

@@ -11,6 +11,7 @@ from docutils import nodes
 from sphinx.application import Sphinx
 
 MENDED = (
+    (re.compile(r'<summary aria-label="Toggle hidden content">'), "<summary>"),
     (
         re.compile(r'<p class="(collapsed|expanded) admonition-title">(.*?)</p>'),
         r'<span class="\1 admonition-title">\2</span>',

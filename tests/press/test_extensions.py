@@ -1,13 +1,16 @@
 """The book's own Sphinx extensions, on books of one page."""
 
+import json
 import re
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from sphinx.testing.util import SphinxTestApp
 
 from agent_dynamics.book.exercises import exercises
+from folded_parameters import fold
 
 EXTENSIONS = Path(__file__).parents[2] / "press" / "extensions"
 TESTED = (
@@ -87,11 +90,11 @@ def test_a_result_shows_its_tests_by_what_they_say(build, tmp_path):
     assert TESTED not in line
 
 
-def test_a_graded_exercise_says_how_hard_it_is(build, tmp_path):
+def test_a_listed_exercise_says_how_hard_it_is(build, tmp_path):
     entry = exercises()["ex-both-off"]
     page = "# Page\n\n" + "".join(
         f"```{{exercise}} {label}\n:label: {label}\n\nWhat?\n```\n\n"
-        for label in (entry.id, "ex-open")
+        for label in (entry.id, "ex-none")
     )
     assert build("exercise_effort", page=page) == ""
     html = (tmp_path / "_build/html/page.html").read_text(encoding="utf-8")
@@ -135,3 +138,18 @@ def test_other_formats_keep_the_text(build, tmp_path):
     assert "Two plateaus." in (tmp_path / "_build/text/page.txt").read_text(
         encoding="utf-8"
     )
+
+
+def test_parameters_and_those_of_a_fast_build_are_folded():
+    cells = [
+        {"metadata": {"tags": tags}}
+        for tags in (["parameters"], ["injected-parameters"], ["hide-output"], [])
+    ]
+    source = [json.dumps({"cells": cells})]
+    env = SimpleNamespace(doc2path=lambda page: f"{page}.ipynb")
+    fold(SimpleNamespace(env=env), "page", source)
+    folded = [
+        "hide-input" in cell["metadata"]["tags"]
+        for cell in json.loads(source[0])["cells"]
+    ]
+    assert folded == [True, True, False, False]

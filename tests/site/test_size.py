@@ -9,7 +9,7 @@ pytestmark = pytest.mark.site
 
 MEGABYTE = 1_000_000
 # The book on paper is there only where it was set, and no page loads it.
-NOT_COUNTED = ("_static/mathjax/", "_static/vendor/", "files/book.pdf")
+NOT_COUNTED = ("_static/vendor/", "files/book.pdf")
 PACKAGE = ("api/", "_modules/", "files/")  # what is there to look up and to take along
 
 
@@ -27,13 +27,14 @@ def size(site: Path, *, package: bool) -> int:
     )
 
 
-def test_the_book_has_at_most_ten_megabytes_beside_fonts_mathematics_and_pdf(site):
+def test_the_book_has_at_most_ten_megabytes_beside_icons_and_pdf(site):
     assert size(site, package=False) <= 10 * MEGABYTE
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_code_without_an_element_of_its_own_has_its_colour_all_the_same(site, theme):
-    css = (site / "_static" / "pygments.css").read_text(encoding="utf-8")
+    (sheet,) = site.glob("_static/page-*.css")
+    css = sheet.read_text(encoding="utf-8")
     within = f'html[data-theme="{theme}"] .highlight'
     (base,) = re.findall(re.escape(within) + r" \{[^}]*[ ;]color: (#\w+)", css)
     for kind in "np":
