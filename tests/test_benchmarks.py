@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from benchmarks import __main__ as benchmarks
-from benchmarks import equilibria, simulation, training
+from benchmarks import equilibria, peers, simulation, training
 from benchmarks.timing import goal, ratio, slope, spread
 
 from agent_dynamics.equilibrium import equilibrium
@@ -29,6 +29,15 @@ def test_the_loop_and_the_turns_give_the_messages_of_interact():
     torch.testing.assert_close(
         simulation.step_by_step(agents, start, 12), expected, rtol=1e-12, atol=1e-13
     )
+
+
+@pytest.mark.parametrize("way", [peers.with_scipy, peers.with_jax])
+def test_the_peers_give_the_messages_of_interact(way):
+    if way is None:
+        pytest.skip("JAX is not installed; make bench installs it")
+    agents, start = simulation.draw(5, d=4)
+    expected = interact(agents, start, 12).messages
+    np.testing.assert_allclose(way(agents, start, 12), expected, rtol=1e-12, atol=1e-13)
 
 
 def test_a_million_pairs_are_those_pairs_part_by_part(monkeypatch):
@@ -141,3 +150,45 @@ def test_a_ratio_below_one_is_told_as_slower(tmp_path, monkeypatch):
     namespace["results"] = {"faster": {"median": 2.0}, "slower": {"median": 0.25}}
     assert namespace["compared"]("faster") == "2 times as fast"
     assert namespace["compared"]("slower") == "4 times as slow"
+
+
+def test_every_way_in_a_table_has_a_ratio_but_the_one_compared_with(
+    tmp_path, monkeypatch
+):
+    quartiles = {"median": 2.0, "low": 1.0, "high": 3.0}
+    file = tmp_path / "results.json"
+    monkeypatch.setenv("AGENT_DYNAMICS_BENCH", str(file))
+    file.write_text("{}", encoding="utf-8")
+    monkeypatch.setattr("agent_dynamics.book.glue.glue", lambda *arguments: None)
+    namespace, tables = {}, []
+    cells = [cell for cell in jupytext.read(PAGE).cells if cell.cell_type == "code"]
+    exec(cells[0].source, namespace)
+    names = [
+        "loop",
+        "scipy",
+        "jax",
+        "turn_by_turn",
+        "complete_loop",
+        "solve_loop",
+        "simulation",
+    ]
+    measured = {f"against_{name}": quartiles for name in names}
+    namespace |= {
+        "table": lambda head, rows: tables.append(rows),
+        "glue": lambda *arguments: None,
+    }
+    for part in ("simulation", "equilibria"):
+        source = next(
+            cell.source
+            for cell in cells
+            if "WAYS = {" in cell.source and f'found("{part}", "seconds"' in cell.source
+        )
+        ways = dict.fromkeys(
+            re.findall(r'^    "([a-z ]+)": "', source.split("}")[0], re.MULTILINE),
+            quartiles,
+        )
+        namespace["results"] = {
+            part: measured | {"of_limit": quartiles, "seconds": ways}
+        }
+        exec(source, namespace)
+        assert sum(row[-1] == "–" for row in tables[-1]) == 1

@@ -8,7 +8,7 @@ gives the 2k after them. One more product turns each into the replies of all age
 two rounds.
 
 NumPy, whose products of many small matrices were faster than torch's, and than turn
-after turn in loops compiled by Numba, where tried. Several threads, because one of
+after turn in loops compiled by Numba for any d. Several threads, because one of
 NumPy's products takes one.
 """
 
