@@ -1,10 +1,10 @@
 """The course: python course.py EXECUTED WHEEL COURSE, from the executed chapters and
 the package's wheel.
 
-Writes student/ (no solutions, no outputs) and instructor/ (with both, and what
-exercises.toml says), and a zip of each. In both a README says how to begin, and
-requirements.txt pins what the notebooks need. nbgrader/ is a course for nbgrader, made
-of the two.
+Writes student/ (no solutions, no outputs) and instructor/ (with both, what
+exercises.toml says, and the exercises held back), and a zip of each. In both a README
+says how to begin, and requirements.txt pins what the notebooks need. nbgrader/ is a
+course for nbgrader, made of the two.
 """
 
 import re
@@ -29,6 +29,7 @@ HERE = Path(__file__).parent
 # What each notebook begins with, and what is read before all of them.
 START = (HERE / "start.md").read_text(encoding="utf-8").rstrip()
 README = (HERE / "student_readme.md").read_text(encoding="utf-8")
+HELD_BACK = "held-back"  # a notebook beside the executed chapters' folder
 
 
 def edition(
@@ -46,6 +47,11 @@ def edition(
                 del data["text/markdown"]  # for the book's page
         if part.solves and not solved:
             continue
+        cell.metadata |= {
+            key: label
+            for key, label in (("exercise", part.opens), ("solves", part.solves))
+            if label
+        }
         if solved:
             cell.source += remark(part)
         elif cell.cell_type == "code":
@@ -65,7 +71,8 @@ def remark(part: Part) -> str:
     if not entry:
         return ""
     said = f"{entry.difficulty.capitalize()}, {entry.minutes} minutes."
-    return f"\n\n> {said} *Common mistake:* {entry.mistake}"
+    mistake = f" *Common mistake:* {entry.mistake}" if entry.mistake else ""
+    return f"\n\n> {said}{mistake}"
 
 
 def contents(chapters: dict[str, NotebookNode]) -> str:
@@ -104,12 +111,16 @@ def main(executed: Path, wheel: Path, course: Path) -> None:
         path.stem: nbformat.read(path, 4)
         for path in sorted(executed.glob("[0-9][0-9]-*.ipynb"))
     }
+    held_back = {HELD_BACK: nbformat.read(executed.parent / f"{HELD_BACK}.ipynb", 4)}
     plain = Plain(targets(), lambda page: f"{page}.ipynb" if page in chapters else None)
     needed = sorted(
         {extra for chapter in chapters.values() for extra in extras(chapter)}
     )
     package = f"./{wheel.name}" + (f"[{','.join(needed)}]" if needed else "")
-    for kind in ("student", "instructor"):
+    for kind, notebooks in (
+        ("student", chapters),
+        ("instructor", chapters | held_back),
+    ):
         shutil.rmtree(course / kind, ignore_errors=True)
         (course / kind).mkdir(parents=True)
         shutil.copy(wheel, course / kind)
@@ -118,21 +129,20 @@ def main(executed: Path, wheel: Path, course: Path) -> None:
             "torch_index": TORCH_INDEX,
         }
         readme = README.format(
-            chapters=contents(chapters), package=package, wheel=wheel.name, **said
+            chapters=contents(notebooks), package=package, wheel=wheel.name, **said
         )
         (course / kind / "README.md").write_text(readme, encoding="utf-8")
         (course / kind / "requirements.txt").write_text(
             "\n".join(requirements(needed, package)) + "\n", encoding="utf-8"
         )
-        for name, notebook in chapters.items():
-            made = edition(
-                notebook,
-                plain,
-                START.format(**said),
-                wheel.name,
-                solved=kind == "instructor",
-            )
+        start = START.format(**said)
+        for name, notebook in notebooks.items():
+            solved = kind == "instructor"
+            made = edition(notebook, plain, start, wheel.name, solved)
             nbformat.write(made, course / kind / f"{name}.ipynb")
+            if name == HELD_BACK:
+                made = edition(notebook, plain, start, wheel.name, solved=False)
+                nbformat.write(made, course / kind / f"{name}-to-hand-out.ipynb")
         pack(course / kind, course / f"{kind}.zip")
     shutil.rmtree(course / "nbgrader", ignore_errors=True)
     for name in chapters:

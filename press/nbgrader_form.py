@@ -1,8 +1,8 @@
 """The course in nbgrader's form: an assignment a chapter, with its metadata, points and
-hidden tests.
+hidden tests. What no check grades is a task, which is marked by hand.
 
-Here nbgrader begins: `generate_assignment` takes the worked solutions and the hidden
-tests out again, and `autograde` puts the tests back.
+Here nbgrader begins: `generate_assignment` takes the worked solutions, the hidden tests
+and the marking schemes out again, and `autograde` puts the tests back.
 """
 
 import ast
@@ -21,6 +21,13 @@ from agent_dynamics.book.exercises import assert_right
 
 assert_right("{exercise}")
 ### END HIDDEN TESTS"""
+TASK = """{task}
+
+=== BEGIN MARK SCHEME ===
+
+{solution}
+
+=== END MARK SCHEME ==="""
 CONFIG = """c = get_config()  # nbgrader calls this file, and knows the name
 c.CourseDirectory.course_id = "agent-dynamics"
 c.ClearSolutions.code_stub = {"python": "# Put your answer in place of the dots."}
@@ -31,7 +38,7 @@ c.ExecutePreprocessor.timeout = 1200  # seconds a cell; chapters measure
 def mark(cell: NotebookNode, name: str, **said: object) -> None:
     cell.metadata["nbgrader"] = {
         "schema_version": 3,
-        "cell_type": "code",
+        "cell_type": cell.cell_type,
         "grade_id": name,
         "grade": False,
         "solution": False,
@@ -44,11 +51,16 @@ def assignment(student: NotebookNode, instructor: NotebookNode) -> NotebookNode:
     """The student's notebook with the instructor's solutions between nbgrader's
     marks. An exercise's points are its minutes.
     """
-    answers = solutions(instructor)
+    answers, proofs = solutions(instructor, "code"), solutions(instructor, "markdown")
     stub = None
     for cell in student.cells:
         tags = cell.metadata.get("tags", [])
-        if "exercise-stub" in tags:
+        asked = exercises().get(cell.metadata.get("exercise", ""))
+        if asked and asked.tolerance is None:
+            cell.source = TASK.format(task=cell.source, solution=proofs[asked.id])
+            points = asked.minutes
+            mark(cell, f"task-{asked.id}", task=True, locked=True, points=points)
+        elif "exercise-stub" in tags:
             stub = cell
         elif "exercise-check" in tags and stub is not None:
             exercise = CHECKED.search(cell.source)[1]
@@ -61,21 +73,13 @@ def assignment(student: NotebookNode, instructor: NotebookNode) -> NotebookNode:
     return student
 
 
-def solutions(instructor: NotebookNode) -> dict[str, str]:
-    """The code of each worked solution: what stands between a check and the next
-    exercise.
-    """
-    found: dict[str, str] = {}
-    exercise = None
+def solutions(instructor: NotebookNode, kind: str) -> dict[str, str]:
+    """The cells of one kind of each worked solution, by the exercise's label."""
+    found: dict[str, list[str]] = {}
     for cell in instructor.cells:
-        if "exercise-check" in cell.metadata.get("tags", []):
-            exercise = CHECKED.search(cell.source)[1]
-            found[exercise] = ""
-        elif "### Exercise " in cell.source:
-            exercise = None
-        elif exercise and cell.cell_type == "code":
-            found[exercise] += cell.source + "\n"
-    return found
+        if cell.cell_type == kind and "solves" in cell.metadata:
+            found.setdefault(cell.metadata["solves"], []).append(cell.source)
+    return {label: "\n\n".join(sources) for label, sources in found.items()}
 
 
 def answering(stub: str, solution: str) -> str:
