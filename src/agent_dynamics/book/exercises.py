@@ -1,15 +1,13 @@
-"""Exercises that check themselves: an answer is graded within a tolerance, with a hint
-before the solution.
+"""Exercises that check themselves: an answer is graded within a tolerance.
 
-`exercises.toml` lists every graded exercise. A chapter says what an answer is compared
-with; a reader is told whether it is right, and a build of the book stops at a worked
-solution that is not.
+`exercises.toml` lists every exercise. A chapter says what an answer is compared with; a
+reader is told whether it is right, and a build of the book stops at a worked solution
+that is not.
 """
 
 from __future__ import annotations
 
 import html
-import re
 import tomllib
 import traceback
 from collections.abc import Callable
@@ -31,36 +29,35 @@ from .figures import COLOURS
 from .glue import readable
 
 MIME = "application/vnd.agent-dynamics.exercise+json"
-# What a verdict is called, its class on the page, and its colour in a notebook.
+# What a verdict is called, and its colour in a notebook.
 LOOKS = {
-    "right": ("Correct", "tip", COLOURS["third"]),
-    "unanswered": ("Not answered yet", "hint dropdown", COLOURS["muted"]),
-    "wrong": ("Not right yet", "warning", COLOURS["U"]),
+    "right": ("Correct", COLOURS["third"]),
+    "unanswered": ("Not answered yet", COLOURS["muted"]),
+    "wrong": ("Not right yet", COLOURS["U"]),
 }
 
 
 @dataclass(frozen=True)
 class Exercise:
-    """A graded exercise.
+    """An exercise, and how it is graded.
 
     Attributes:
         id: its label in the book.
         chapter: stem of its chapter.
         minutes: what it takes a student who has read the chapter.
         difficulty: "easy", "medium" or "hard".
-        tolerance: the largest |answer - expected|, entry by entry, of a right answer.
-        hint: what a reader is told before the solution; Markdown with mathematics, no
-            roles.
-        mistake: what goes wrong most often, for instructors; the same.
+        tolerance: the largest |answer - expected|, entry by entry, of a right answer;
+            None where no check grades it, as a proof.
+        mistake: what goes wrong most often, for instructors; Markdown with mathematics,
+            no roles.
     """
 
     id: str
     chapter: str
     minutes: int
     difficulty: str
-    tolerance: float
-    hint: str
-    mistake: str
+    tolerance: float | None = None
+    mistake: str = ""
 
 
 _last: dict[str, str] = {}  # the verdict on each exercise's last answer
@@ -79,13 +76,13 @@ class _Wrong(Exception):
 
 
 def exercises() -> dict[str, Exercise]:
-    """Every graded exercise by id, in the order of `exercises.toml`."""
+    """Every exercise by id, in the order of `exercises.toml`."""
     text = files(__package__).joinpath("exercises.toml").read_text(encoding="utf-8")
     return {key: Exercise(key, **entry) for key, entry in tomllib.loads(text).items()}
 
 
 def grader(
-    exercise: str,
+    exercise: str | Exercise,
     expected: ArrayLike | torch.Tensor,
     measure: Callable[[Any], Any] = lambda answer: answer,
 ) -> Callable[[object], None]:
@@ -93,22 +90,24 @@ def grader(
     a reader wrote.
 
     Args:
-        exercise: an id of `exercises.toml`, which holds the tolerance and the hint.
+        exercise: an id of `exercises.toml`, which holds the tolerance, or an exercise
+            that is not listed there.
         expected: what a right answer comes to, any shape, finite.
         measure: what of the answer is compared; it calls the answer where that is a
             function.
 
     Raises:
-        ValueError: an id that `exercises.toml` does not have, an expected value that is
-            not finite.
+        ValueError: an exercise without a tolerance, an id that `exercises.toml` does
+            not have, an expected value that is not finite.
 
     The returned function raises SolutionFailed in a build of the book, where a wrong
     answer can only be that of a worked solution.
     """
-    listed = exercises()
-    if exercise not in listed:
-        raise _checks.bad("exercise", repr(exercise), "an id in exercises.toml")
-    entry = listed[exercise]
+    entry = exercises().get(exercise) if isinstance(exercise, str) else exercise
+    if entry is None or entry.tolerance is None:
+        asked = "graded, and in exercises.toml where it is named"
+        raise _checks.bad("exercise", repr(exercise), asked)
+    tolerance = entry.tolerance
     wanted = np.asarray(expected, dtype=float)
     if not np.isfinite(wanted).all():
         raise _checks.bad("expected", "not finite (NaN or infinity)", "finite")
@@ -117,16 +116,16 @@ def grader(
         try:
             verdict, said = (
                 "right",
-                _compare(_measured(answer, measure), wanted, entry.tolerance),
+                _compare(_measured(answer, measure), wanted, tolerance),
             )
         except _Unanswered:
             verdict, said = "unanswered", ""
         except _Wrong as reason:
             verdict, said = "wrong", str(reason)
-        _last[exercise] = verdict
+        _last[entry.id] = verdict
         _show(entry, verdict, said)
         if verdict == "wrong" and build.build_directory() is not None:
-            raise SolutionFailed(f"the solution of {exercise}: {said}")
+            raise SolutionFailed(f"the solution of {entry.id}: {said}")
 
     return grade
 
@@ -139,7 +138,7 @@ def assert_right(exercise: str) -> None:
 
 
 def show_exercises() -> None:
-    """Show every graded exercise as a table, the easy ones first, and the minutes in
+    """Show every exercise as a table, the easy ones first, and the minutes in
     all. In a build of the book they are links.
     """
     linked = build.build_directory() is not None
@@ -271,29 +270,16 @@ def _compare(found: np.ndarray, wanted: np.ndarray, tolerance: float) -> str:
 
 
 def _show(entry: Exercise, verdict: str, said: str) -> None:
-    title, kind, colour = LOOKS[verdict]
-    hint = "" if verdict == "right" else entry.hint
+    title, colour = LOOKS[verdict]
     sentences = " ".join(f"{part}." for part in (title, said) if part)
-    heading = title + (": a hint" if verdict == "unanswered" else "")
-    body = " ".join(part for part in (f"{said}." if said else "", hint) if part)
-    page = f"```{{admonition}} {heading}\n:class: {kind}\n{body}\n```\n"
-    shown = re.sub(r"`([^`]+)`", r"<code>\1</code>", html.escape(hint))
-    fold = (
-        f"<details{' open' * (verdict == 'wrong')}>"
-        f"<summary>Hint</summary>{shown}</details>"
-        if hint
-        else ""
-    )
+    page = f"```{{admonition}} {title}\n:class: tip\n{said}.\n```\n"
     style = f"border-left: 4px solid {colour}; padding-left: 0.8em"
-    notebook = f'<div style="{style}">{html.escape(sentences)}{fold}</div>'
-    plain = f"{entry.id}: {sentences}" + (f" Hint: {hint}" if hint else "")
-    record = {"id": entry.id, "verdict": verdict, "said": said}
     display(
         {
-            MIME: record,
-            "text/markdown": page,
-            "text/html": notebook,
-            "text/plain": plain,
+            MIME: {"id": entry.id, "verdict": verdict, "said": said},
+            "text/markdown": page if said else f"*{sentences}*",
+            "text/html": f'<div style="{style}">{html.escape(sentences)}</div>',
+            "text/plain": f"{entry.id}: {sentences}",
         },
         raw=True,
     )
