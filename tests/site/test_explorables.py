@@ -17,12 +17,20 @@ from agent_dynamics.angle import monotone_angle_limit, plateau_matrix, plateau_v
 from agent_dynamics.equilibrium import equilibrium
 from agent_dynamics.helper import DampedNewtonHelper, NewtonHelper, safe_damping
 from agent_dynamics.interaction import interact
-from agent_dynamics.prompts import Prompt
+from agent_dynamics.label_noise import critical_gap, error_alone, expected_error
+from agent_dynamics.limits import graph_equilibrium
+from agent_dynamics.prompts import Prompt, prompt_with_covariance
 
 pytestmark = pytest.mark.site
 
 SCRIPTS = Path(__file__).parents[2] / "book" / "_static" / "explorables"
-PAGES = {"plane": "04-misaligned", "angle": "05-angle", "helper": "07-helper"}
+PAGES = {
+    "plane": "04-misaligned",
+    "angle": "05-angle",
+    "helper": "07-helper",
+    "group": "09-protocols",
+    "talk": "13-why-talk",
+}
 CONFIGURATIONS = 250
 
 
@@ -261,6 +269,97 @@ def test_errors_with_and_without_a_helper_are_the_packages(arithmetic):
                 torch.cat([torch.ones(1, dtype=torch.float64), errors]),
                 max(1.0, errors.max().item()),
             )
+
+
+GRAPHS = ("ring", "path", "star", "all")
+
+
+def listeners(graph: str, count: int) -> torch.Tensor:
+    """Who hears whom, from the words of chapter 9."""
+    places = torch.arange(count)
+    apart = (places[:, None] - places).abs()
+    links = {
+        "ring": (apart == 1) | (apart == count - 1),
+        "path": apart == 1,
+        "star": (apart > 0) & ((places[:, None] == 0) | (places == 0)),
+        "all": apart > 0,
+    }[graph].to(torch.float64)
+    return links / links.sum(-1, keepdim=True)
+
+
+def voices(kept: list[float], targets: list[float]) -> list[GradientAgent]:
+    """Agents in one dimension by the part of their error that they keep."""
+    one = torch.ones(1, 1, dtype=torch.float64)
+    return [
+        GradientAgent(Prompt(one, torch.tensor([t], dtype=torch.float64)), 1 - a)
+        for a, t in zip(kept, targets, strict=True)
+    ]
+
+
+def test_graphs_and_where_their_agents_rest_are_the_packages(arithmetic):
+    random = np.random.default_rng(9)
+    for index in range(CONFIGURATIONS):
+        graph, count = GRAPHS[index % 4], int(random.integers(3, 9))
+        kept = random.uniform(0, 0.95, count).tolist()
+        targets = random.uniform(-2, 2, count).tolist()
+        own = arithmetic.evaluate(f"""() => {{
+            const weights = dynamics.listeners("{graph}", {count});
+            const played = (rounds) => {{
+                let messages = {targets}.map(() => 0);
+                for (let t = 0; t < rounds; t++)
+                    messages = dynamics.round(weights, {kept}, {targets}, messages);
+                return messages;
+            }};
+            return [dynamics.graphLimit(weights, {kept}, {targets}), played(900)];
+        }}""")
+        limit = graph_equilibrium(voices(kept, targets), listeners(graph, count))
+        for mine in own:
+            close(mine, limit.messages.squeeze(-1))
+
+
+def noisy_pair(
+    kept: list[float], noises: list[float], gap: float
+) -> tuple[list[GradientAgent], list[float]]:
+    """The agents of the still figure: 10 examples in the plane with S = 2.5 I."""
+    generator = torch.Generator().manual_seed(13)
+    S = 2.5 * torch.eye(2, dtype=torch.float64)
+    pair = [
+        GradientAgent(
+            prompt_with_covariance(
+                S, torch.tensor(t, dtype=torch.float64), 10, generator=generator
+            ),
+            (1 - a) / 2.5,
+        )
+        for a, t in zip(kept, ([0.0, 0.0], [gap, 0.0]), strict=True)
+    ]
+    return pair, noises
+
+
+def test_errors_after_talking_and_the_critical_gap_are_the_packages(arithmetic):
+    random = np.random.default_rng(10)
+    for index in range(CONFIGURATIONS):
+        kept = random.uniform(0.05, 0.95, 2).tolist()
+        noises = random.uniform(0, 4, 2).tolist()
+        if index % 5 == 0:
+            kept[1], noises[1] = kept[0], noises[0]
+        gap = random.uniform(0, 3)
+        pair, (own, other) = noisy_pair(kept, noises, gap)
+        V = [
+            error_alone(one.prompt, noise)
+            for one, noise in zip(pair, noises, strict=True)
+        ]
+        mine = arithmetic.evaluate(f"""() => {{
+            const k = dynamics.listening({kept[0]}, {kept[1]});
+            const V = {[v.item() for v in V]};
+            const critical = dynamics.criticalGap(k, ...V);
+            return [dynamics.talkError(k, ...V, {gap}), critical,
+                dynamics.talkError(k, ...V, critical)];
+        }}""")
+        close(mine[0], expected_error(*pair, own, other))
+        if index % 5 == 0:
+            close(mine[1], critical_gap(pair[0], own))
+        if mine[1] > 0:
+            close(mine[2], V[0])
 
 
 # The pages
@@ -806,3 +905,108 @@ def test_helper_goal_is_reached_between_too_little_damping_and_too_much(open_pag
     for damping, reached in ((-2.0, False), (-1.2, True), (-0.5, False)):
         slide(tab, "helper-damping", damping)
         assert verdict(tab).endswith("Reached") == reached
+
+
+# A lone voice in a group
+
+
+def test_group_starts_with_the_numbers_of_the_still_figure(open_page, site):
+    tab, data = open_page("group"), figure_data(site, "09-voices")
+    lone = graph_equilibrium(voices([0.5] * 5, [1, 0, 0, 0, 0]), listeners("ring", 5))
+    assert number(shown(tab, "lone voice")) == pytest.approx(
+        lone.messages[0].item(), abs=6e-4
+    )
+    # The figure has twelve rounds, each of which at least halves what is left.
+    assert number(shown(tab, "mean")) == pytest.approx(
+        data["ring"][-1].mean(), abs=1e-3
+    )
+
+
+def test_group_shows_each_graphs_limit(open_page):
+    tab = open_page("group")
+    for position, graph in enumerate(GRAPHS):
+        slide(tab, "group-graph", position)
+        slide(tab, "group-count", 6)
+        slide(tab, "group-one", 0.3)
+        slide(tab, "group-others", 0.8)
+        agents = voices([0.3] + [0.8] * 5, [1] + [0] * 5)
+        rest = graph_equilibrium(agents, listeners(graph, 6)).messages.squeeze(-1)
+        assert number(shown(tab, "lone voice")) == pytest.approx(
+            rest[0].item(), abs=6e-4
+        )
+        others = [float(part) for part in shown(tab, "the others rest").split(" to ")]
+        assert [others[0], others[-1]] == pytest.approx(
+            [rest[1:].min().item(), rest[1:].max().item()], abs=6e-4
+        )
+        apart = rest.max() - rest.min()
+        assert number(shown(tab, "furthest")) == pytest.approx(apart.item(), abs=6e-4)
+
+
+def test_group_follows_a_stubborn_hub_and_no_other_place(open_page):
+    tab = open_page("group")
+    slide(tab, "group-one", 0)
+    for position, graph in enumerate(GRAPHS):
+        slide(tab, "group-graph", position)
+        reached = verdict(tab).endswith("Reached")
+        assert reached == (graph == "star")
+
+
+# Why talk at all
+
+
+def assert_talk_shows(
+    tab: Page, kept: list[float], noises: list[float], gap: float
+) -> None:
+    pair, _ = noisy_pair(kept, noises, gap)
+    for order, name in ((1, "W"), (-1, "U")):
+        agents, sigmas = pair[::order], noises[::order]
+        alone = error_alone(agents[0].prompt, sigmas[0])
+        after = expected_error(*agents, *sigmas)
+        assert number(shown(tab, f"{name}’s error alone")) == pytest.approx(
+            alone.item(), abs=6e-4
+        )
+        assert number(shown(tab, f"{name}’s after")) == pytest.approx(
+            after.item(), abs=6e-4
+        )
+
+
+def test_talk_starts_as_the_lower_part_of_the_still_figure(open_page, site):
+    tab, data = open_page("talk"), figure_data(site, "13-two-estimates")
+    assert_talk_shows(tab, [0.6, 0.6], [2.0, 2.0], 1.8)
+    # The figure has the mean over its conversations: within five standard errors.
+    for label, key in (("W’s error alone", "far_alone"), ("W’s after", "far_talked")):
+        measured = (data[key] ** 2).sum(-1).mean()
+        assert number(shown(tab, label)) == pytest.approx(
+            measured, rel=5 / math.sqrt(len(data[key]))
+        )
+
+
+def test_talk_follows_its_sliders_and_says_the_critical_gap(open_page):
+    tab = open_page("talk")
+    for name, position in (("kept-w", 0.45), ("kept-u", 0.8), ("noise-w", 3)):
+        slide(tab, f"talk-{name}", position)
+    slide(tab, "talk-gap", 0.7)
+    assert_talk_shows(tab, [0.45, 0.8], [3.0, 2.0], 0.7)
+    tab.locator(".explorable .reset").click()
+    pair, _ = noisy_pair([0.6, 0.6], [2.0, 2.0], 1.8)
+    assert number(shown(tab, "W gains")) == pytest.approx(
+        critical_gap(pair[0], 2.0).item(), abs=6e-4
+    )
+
+
+def test_talk_follows_the_dragged_target(open_page):
+    tab = open_page("talk")
+    tab.locator("#explorable-talk-target-u").scroll_into_view_if_needed()
+    drag(tab, "talk-target-u", -40, 0)
+    gap = float(tab.locator("#explorable-talk-gap").input_value())
+    assert 0.3 < gap < 1.75
+    assert_talk_shows(tab, [0.6, 0.6], [2.0, 2.0], gap)
+
+
+def test_talk_helps_the_agent_with_the_worse_data_alone(open_page):
+    tab = open_page("talk")
+    slide(tab, "talk-gap", 0.5)
+    slide(tab, "talk-noise-u", 0.5)
+    assert verdict(tab).endswith("Reached")
+    slide(tab, "talk-noise-u", 4)
+    assert verdict(tab) == "Not reached yet"

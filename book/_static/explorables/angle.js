@@ -22,20 +22,12 @@
       "the angle is above W’s θ_max, as it must be",
     ],
   });
-  figure.plot.classList.add("two");
-
-  const dial = widgets.canvas(
-    widgets.make("div"),
-    { label: "Both targets on a circle, with handles to turn", height: (width) => width },
+  const [dial, chart] = widgets.beside(
+    figure.plot,
+    "Both targets on a circle, with handles to turn",
+    "Both plateaus against the angle",
     update,
   );
-  const chart = widgets.canvas(
-    widgets.make("div"),
-    { label: "Both plateaus against the angle", height: (width) => Math.round(Math.max(240, 0.62 * width)) },
-    update,
-  );
-  figure.plot.append(dial.svg.parentNode, chart.svg.parentNode);
-  set(chart.svg, { role: "img" });
 
   const degrees = (value) => `${fixed(value, 0)}°`;
   const condition = (value) => fixed(value, value < 9.95 ? 1 : 0);
@@ -48,10 +40,7 @@
     kappaU: slider("kappa-u", "[u] condition number of U’s geometry", 0, 2, 0.02, 0.6, condition, (p) => 10 ** p),
     turn: slider("turn", "U’s geometry turned by", 0, 90, 1, 40, degrees),
   };
-  figure.reset.addEventListener("click", () => {
-    for (const control of Object.values(controls)) control.reset();
-    update();
-  });
+  figure.onReset(controls, update);
 
   // The dial: targets on the unit circle and the gap between them. An ellipse about w* goes through all targets of U
   // that leave its agent as biased as this one does.

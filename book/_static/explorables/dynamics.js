@@ -1,5 +1,5 @@
 // The arithmetic of the explorables: numbers in, numbers out, nothing of the page. The formulas are those of
-// chapters 4, 5 and 7; tests/site/test_explorables.py holds each function to the Python package.
+// chapters 4, 5, 7, 9 and 13; tests/site/test_explorables.py holds each function to the Python package.
 "use strict";
 
 const dynamics = (() => {
@@ -120,6 +120,52 @@ const dynamics = (() => {
   // The least damping with which the helper's estimate is at least half of the truth.
   const safeDamping = (eigenvalues, estimate) => Math.max(0, (0.5 - estimate) * Math.max(...eigenvalues));
 
+  // Who hears whom: P, row by row. Agent 0 is the hub of a star and the end of a path.
+  function listeners(graph, count) {
+    const linked = {
+      ring: (i, j) => (i + 1) % count === j || (j + 1) % count === i,
+      path: (i, j) => Math.abs(i - j) === 1,
+      star: (i, j) => i !== j && (i === 0 || j === 0),
+      all: (i, j) => i !== j,
+    }[graph];
+    const places = Array.from({ length: count }, (_, i) => i);
+    return places.map((i) => {
+      const heard = places.map((j) => Number(linked(i, j)));
+      const many = heard.reduce((sum, one) => sum + one);
+      return heard.map((one) => one / many);
+    });
+  }
+
+  // One round of agents on a graph in one dimension. Agent i keeps the part kept[i] of its distance to its target.
+  const round = (weights, kept, targets, messages) =>
+    weights.map((row, i) => {
+      const heard = row.reduce((sum, weight, j) => sum + weight * messages[j], 0);
+      return kept[i] * heard + (1 - kept[i]) * targets[i];
+    });
+
+  // Where they rest, the solution of v = round(v), by elimination; no pivot is needed, as every row's diagonal prevails.
+  function graphLimit(weights, kept, targets) {
+    const rows = weights.map((row, i) => [
+      ...row.map((weight, j) => Number(i === j) - kept[i] * weight),
+      (1 - kept[i]) * targets[i],
+    ]);
+    rows.forEach((pivot, i) => {
+      for (const row of rows) {
+        if (row === pivot) continue;
+        const factor = row[i] / pivot[i];
+        for (let j = i; j < row.length; j++) row[j] -= factor * pivot[j];
+      }
+    });
+    return rows.map((row, i) => row.at(-1) / row[i]);
+  }
+
+  // How much an agent that keeps the part a of its error listens to one that keeps b: K of isotropic prompts.
+  const listening = (a, b) => (a * (1 - b)) / (1 - a * b);
+
+  // The mean square error after talking, from both estimates' and the gap, and the gap below which it is less than own.
+  const talkError = (k, own, other, gap) => (1 - k) ** 2 * own + k ** 2 * (other + gap ** 2);
+  const criticalGap = (k, own, other) => Math.sqrt(Math.max(0, (2 * own) / k - own - other));
+
   return {
     geometry,
     rate,
@@ -134,6 +180,12 @@ const dynamics = (() => {
     mainErrors,
     roundFactor,
     safeDamping,
+    listeners,
+    round,
+    graphLimit,
+    listening,
+    talkError,
+    criticalGap,
     scaled,
   };
 })();

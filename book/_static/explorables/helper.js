@@ -87,10 +87,7 @@
     ),
     turns: slider("turns", "turns", 5, 200, 1, 60, String),
   };
-  figure.reset.addEventListener("click", () => {
-    for (const control of Object.values(controls)) control.reset();
-    update();
-  });
+  figure.onReset(controls, update);
 
   // The first turn from which the error stays near enough, null if a turn does not shrink it.
   function needed(eigenvalues, helper, worst) {

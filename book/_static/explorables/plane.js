@@ -213,10 +213,9 @@
     }, 150);
     update();
   });
-  figure.reset.addEventListener("click", () => {
+  figure.onReset({ ...steps, turns }, () => {
     pause();
     state = START();
-    for (const control of [steps.w, steps.u, turns]) control.reset();
     update();
   });
 

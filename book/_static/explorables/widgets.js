@@ -111,7 +111,13 @@ const widgets = (() => {
     return {
       plot,
       controls,
-      reset,
+      // The button sets these controls back, and then does what is left.
+      onReset(parts, then) {
+        reset.addEventListener("click", () => {
+          for (const control of Object.values(parts)) control.reset();
+          then();
+        });
+      },
       show(texts) {
         for (const [key, text] of Object.entries(texts)) write(shown[key], text);
       },
@@ -267,6 +273,18 @@ const widgets = (() => {
     return area;
   }
 
+  // A square drawing and a chart beside it, by their labels.
+  function beside(plot, drawing, chart, redraw) {
+    plot.classList.add("two");
+    const [one, other] = [
+      canvas(make("div"), { label: drawing, height: (width) => width }, redraw),
+      canvas(make("div"), { label: chart, height: (width) => Math.round(Math.max(240, 0.62 * width)) }, redraw),
+    ];
+    plot.append(one.svg.parentNode, other.svg.parentNode);
+    set(other.svg, { role: "img" });
+    return [one, other];
+  }
+
   // A linear scale and its inverse.
   function scale([from, to], [start, end]) {
     const slope = (end - start) / (to - from);
@@ -302,6 +320,7 @@ const widgets = (() => {
     slider,
     handle,
     canvas,
+    beside,
     scale,
     label,
     line,
