@@ -54,6 +54,7 @@ def tab(browser: Browser, decks: Path, chapter: str) -> Iterator[Page]:
     tab.on("pageerror", lambda error: tab.errors.append(str(error)))
     tab.goto(f"file://{decks}/{chapter}.html")
     tab.wait_for_selector("section.present")
+    tab.evaluate("document.fonts.ready")
     yield tab
     tab.close()
 
