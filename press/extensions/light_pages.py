@@ -1,8 +1,8 @@
 """Sphinx: a page asks for one style sheet, and for the icons that the site shows alone.
 
 The theme's pages wait for a dozen style sheets and 300 KB of icons before they draw.
-Here a page's sheets become one file, in their order, and the icon fonts keep what some
-page, script or sheet names.
+Here a page's sheets become one file, in their order and with the rules that the site
+can use, and the icon fonts keep what some page, script or sheet names.
 """
 
 import os
@@ -13,6 +13,7 @@ from pathlib import Path
 from sphinx.application import Sphinx
 
 from cut_font import cut_font
+from used_rules import WORD, used_rules
 
 SHEET = re.compile(r'<link[^>]*rel="stylesheet"[^>]*>\s*')
 HREF = re.compile(r'href="([^"?]+)')
@@ -40,15 +41,18 @@ def whole(sheet: Path, static: Path) -> str:
     )
 
 
-def cut_icons(site: Path) -> None:
+def words(site: Path) -> set[str]:
+    """What its pages and scripts name, classes and ids among it."""
+    return {
+        word
+        for place in [*pages(site), *(site / "_static").rglob("*.js")]
+        for word in WORD.findall(place.read_text(encoding="utf-8"))
+    }
+
+
+def cut_icons(site: Path, named: set[str]) -> None:
     static = site / "_static"
     (icons,) = static.glob("vendor/fontawesome/*/css/all.min.css")
-    places = [*pages(site), *static.rglob("*.js")]
-    named = {
-        name
-        for place in places
-        for name in re.findall(r"fa-[\w-]+", place.read_text(encoding="utf-8"))
-    }
     codes = {
         code
         for sheet in static.rglob("*.css")
@@ -74,7 +78,7 @@ def cut_icons(site: Path) -> None:
         path.with_suffix(".woff2").unlink()
 
 
-def join_sheets(page: Path, static: Path) -> set[Path]:
+def join_sheets(page: Path, static: Path, named: set[str]) -> set[Path]:
     """Returns the sheets that the page asked for and that are now one."""
     text = page.read_text(encoding="utf-8")
     sheets = [
@@ -84,7 +88,7 @@ def join_sheets(page: Path, static: Path) -> set[Path]:
     # root of its host.
     if not sheets or not all(sheet.is_relative_to(static) for sheet in sheets):
         return set()
-    joined = "\n".join(whole(sheet, static) for sheet in sheets)
+    joined = used_rules("\n".join(whole(sheet, static) for sheet in sheets), named)
     name = f"page-{sha256(joined.encode()).hexdigest()[:12]}.css"
     (static / name).write_text(joined, encoding="utf-8")
     link = (
@@ -101,8 +105,9 @@ def lighten(app: Sphinx, failure: Exception | None) -> None:
     if failure or app.builder.format != "html":
         return
     site = Path(app.outdir).resolve()
-    cut_icons(site)
-    joined = [join_sheets(page, site / "_static") for page in pages(site)]
+    named = words(site)
+    cut_icons(site, named)
+    joined = [join_sheets(page, site / "_static", named) for page in pages(site)]
     for sheet in set().union(*joined) if all(joined) else ():
         sheet.unlink()
 

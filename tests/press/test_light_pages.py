@@ -21,16 +21,16 @@ def test_a_page_asks_for_one_sheet_in_the_place_of_the_first(tmp_path):
     (tmp_path / "api").mkdir()
     static.mkdir()
     for name in "ab":
-        (static / f"{name}.css").write_text(f".{name} {{}}")
+        (static / f"{name}.css").write_text(f".{name} {{}} .other {{}}")
     page = tmp_path / "api" / "page.html"
     page.write_text(
         '<head><link rel="stylesheet" href="../_static/a.css?v=1" />\n<title>t</title>'
         '<link rel="preload" as="font" href="../_static/f.woff2">'
         '<link rel="stylesheet" type="text/css" href="../_static/b.css"></head>'
     )
-    assert join_sheets(page, static) == {static / "a.css", static / "b.css"}
+    assert join_sheets(page, static, {"a", "b"}) == {static / "a.css", static / "b.css"}
     (joined,) = static.glob("page-*.css")
-    assert joined.read_text() == ".a {}\n.b {}"
+    assert joined.read_text() == ".a{}\n.b{}"
     link = f'<link rel="stylesheet" href="../_static/{joined.name}">'
     assert page.read_text() == f"<head>{link}\n<title>t</title></head>"
 
@@ -39,5 +39,5 @@ def test_a_page_without_sheets_or_with_those_of_a_host_stays_as_it_is(tmp_path):
     for text in ("<head></head>", '<link rel="stylesheet" href="/book/_static/a.css">'):
         page = tmp_path / "page.html"
         page.write_text(text)
-        assert join_sheets(page, tmp_path / "_static") == set()
+        assert join_sheets(page, tmp_path / "_static", set()) == set()
         assert page.read_text() == text
