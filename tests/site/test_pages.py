@@ -21,6 +21,10 @@ UNFOLD = """async () => {
     document.querySelectorAll('details').forEach(e => { e.open = true; });
     document.querySelectorAll('.toggle-hidden')
         .forEach(e => e.classList.remove('toggle-hidden'));
+    // Laid out as where the reader has come to it.
+    const whole = new CSSStyleSheet();
+    whole.replaceSync('* { content-visibility: visible !important; }');
+    document.adoptedStyleSheets.push(whole);
     document.body.click();
     // For what a fold does once it is open.
     await new Promise(resolve => setTimeout(resolve, 500));
@@ -362,6 +366,16 @@ def test_a_theorem_opens_the_source_of_its_test(tab, address):
     link.click()
     assert tab.url.endswith(f".html#{name}")
     assert f"def {name}(" in tab.locator(f"#{name}").inner_text()
+
+
+@pytest.mark.parametrize("width", [390, 1300])
+def test_a_link_leads_to_its_place_far_down_a_long_chapter(tab, address, width):
+    tab.set_viewport_size({"width": width, "height": HEIGHT})
+    for place in ("thm-small-step", "ex-stubborn"):
+        tab.goto(f"{address}/04-misaligned.html#{place}")
+        tab.wait_for_load_state()
+        top = f"document.getElementById('{place}').getBoundingClientRect().top"
+        tab.wait_for_function(f"0 <= {top} && {top} < {HEIGHT / 3}")
 
 
 def test_the_box_of_a_page_names_its_commands_and_offers_its_files(tab, address):
