@@ -51,6 +51,11 @@ WIDE_FORMULAS = """() => [...document.querySelectorAll('article .scrolls')]
         getComputedStyle(e).getPropertyValue('--more-right'),
     ])"""
 
+NUMBERS_BEFORE_FORMULAS = """() => [...document.querySelectorAll('.math > .eqno')]
+    .filter(e => e.getBoundingClientRect().left
+        < e.previousElementSibling.getBoundingClientRect().right)
+    .map(e => e.textContent)"""
+
 FIGURES = """() => [...document.querySelectorAll('article figure')].map(figure => {
     const caption = figure.querySelector('figcaption');
     return {
@@ -226,6 +231,7 @@ def test_a_formula_fits_a_desk_and_shows_on_a_phone_where_it_goes_on(view, width
     if width == WIDTHS["desk"]:
         assert wide == []
     assert [formula for formula, fade in wide if fade == "0px"] == []
+    assert view.tab.evaluate(NUMBERS_BEFORE_FORMULAS) == []
 
 
 def test_one_search_box_is_seen_beside_the_search_pages_own(view, page):
