@@ -121,10 +121,13 @@ class PrintEdition(SphinxPostTransform):
             link.replace_self([nodes.Text(f"{link.astext()} "), file])
 
     def set_claims_in_few_lines(self) -> None:
-        """Cards with a line for each value would fill many pages."""
+        """Cards with a line for each value would fill many pages. LaTeX gives a container
+        no place that a link could lead to; a target within has one.
+        """
         for card in list(self.document.findall(nodes.container)):
             if "claim" in card["classes"]:
-                _, verdict, about, *rest = card.children
+                statement, verdict, about, *rest = card.children
+                statement.insert(0, nodes.target("", "", ids=card["ids"]))
                 card.remove(about)
                 verdict += [nodes.Text(" · "), *about.children]
                 for values in rest:

@@ -55,14 +55,15 @@ def texts(pdf) -> list[str]:
 
 @pytest.fixture(scope="session")
 def outline(pdf) -> list[tuple[str, int]]:
-    """Title and page index of each entry, in order."""
+    """Title and page index of each part and chapter, in order."""
+    parts = {part["caption"] for part in CONTENTS["parts"]}
 
     def entries(tree):
-        for entry in tree:
-            if isinstance(entry, list):
-                yield from entries(entry)
-            else:
+        for entry, below in zip(tree, [*tree[1:], None], strict=True):
+            if not isinstance(entry, list):
                 yield entry.title, pdf.get_destination_page_number(entry)
+                if entry.title in parts:
+                    yield from entries(below)
 
     return list(entries(pdf.outline))
 
