@@ -121,8 +121,8 @@ class PrintEdition(SphinxPostTransform):
             link.replace_self([nodes.Text(f"{link.astext()} "), file])
 
     def set_claims_in_few_lines(self) -> None:
-        """Cards with a line for each value would fill many pages. LaTeX gives a container
-        no place that a link could lead to; a target within has one.
+        """Cards with a line for each value would fill many pages. A link leads to no
+        container in LaTeX, but to a target within.
         """
         for card in list(self.document.findall(nodes.container)):
             if "claim" in card["classes"]:
