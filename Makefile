@@ -136,7 +136,7 @@ mutants: $(READY) ## count the small errors in the science that its tests notice
 	@$(call extra,mutants,cosmic_ray)
 	@.venv/bin/python tests/mutants.py --mutants $(MUTANTS) --seed $(SEED) $(if $(MODULES),--modules $(MODULES))
 
-chaos: $(READY) ## kill, starve and disturb the fast build, and see that the next one is right, half an hour (KILLS=10, SEED=1)
+chaos: $(READY) ## kill, starve and disturb the fast build, and see that the next one is right, about an hour (KILLS=10, SEED=1)
 	@.venv/bin/python tests/chaos.py --kills $(KILLS) --seed $(SEED)
 
 test-site: slides ## run the browser tests on the built site and its slides (needs Chromium)
