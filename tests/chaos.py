@@ -3,7 +3,8 @@
 Run by make chaos, not collected by pytest. Each trial makes some chapters stale, starts
 make book and disturbs it: kills it, fills the disk, edits a chapter, starts a second
 build. All the while the old site must be readable, and after the next make book the
-data of all figures must be those of the undisturbed build, to the last bit.
+data of all figures must be those of the undisturbed build, to the last bit. So must
+those of a build in another clone.
 """
 
 import argparse
@@ -12,36 +13,36 @@ import os
 import random
 import signal
 import subprocess
+import tempfile
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-BUILD = ROOT / "_build" / "fast"
-SITE, FIGURES = BUILD / "html", BUILD / "source" / "figures"
+SITE, FIGURES = (ROOT / "_build" / "fast" / part for part in ("html", "source/figures"))
 MAKE = ["make", "--no-print-directory", "book", "PROFILE=fast"]
 # Chapters whose execution takes seconds, so that a trial takes about a minute.
 QUICK = ("01-setting", "03-aligned", "05-angle", "07-helper", "13-why-talk")
 GAP = 0.1  # seconds; longer than the renaming of two folders
 
 
-def build() -> subprocess.Popen:
+def build(root: Path = ROOT) -> subprocess.Popen:
     """make book in a process group of its own, which can be killed whole."""
     return subprocess.Popen(
         MAKE,
-        cwd=ROOT,
+        cwd=root,
         start_new_session=True,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
 
 
-def data() -> dict[str, str]:
+def data(root: Path = ROOT) -> dict[str, str]:
     """The digest of every figure's data."""
     return {
         path.name: hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(FIGURES.glob("*"))
+        for path in sorted((root / FIGURES.relative_to(ROOT)).glob("*"))
         if path.suffix in {".npz", ".csv"}
     }
 
@@ -136,11 +137,26 @@ def trial(
         disturb(chance, seconds)
         assert build().wait() == 0, "the next make book failed"
     assert reader.amiss == [], f"not readable: {reader.amiss}"
-    found = data()
+    compare(data(), expected)
+
+
+def compare(found: dict[str, str], expected: dict[str, str]) -> None:
     differ = {
         name for name in found | expected if found.get(name) != expected.get(name)
     }
     assert not differ, f"other data in {sorted(differ)}"
+
+
+def in_another_clone(expected: dict[str, str]) -> None:
+    """What is committed, built with this folder's environment."""
+    with tempfile.TemporaryDirectory() as folder:
+        clone = Path(folder) / "book"
+        subprocess.run(["git", "clone", "--quiet", ROOT, clone], check=True)
+        (clone / ".venv").symlink_to(ROOT / ".venv")
+        for name in ("requirements.lock", "pyproject.toml"):
+            os.utime(clone / name, (0, 0))  # older than the environment
+        assert build(clone).wait() == 0
+        compare(data(clone), expected)
 
 
 def main(kills: int, seed: int) -> None:
@@ -153,7 +169,9 @@ def main(kills: int, seed: int) -> None:
     begun = time.monotonic()
     assert build().wait() == 0
     seconds = time.monotonic() - begun
-    assert data() == expected, "two undisturbed builds differ"
+    compare(data(), expected)
+    print("building in another clone", flush=True)
+    in_another_clone(expected)
     disturbances = [killed] * kills + [on_a_full_disk, edited, twice]
     for number, disturb in enumerate(disturbances, start=1):
         print(f"{number} of {len(disturbances)}: {disturb.__name__}", flush=True)
