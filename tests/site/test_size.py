@@ -4,6 +4,8 @@ import re
 from pathlib import Path
 
 import pytest
+from pygments.styles import get_style_by_name
+from pygments.token import Token
 
 pytestmark = pytest.mark.site
 
@@ -34,12 +36,16 @@ def test_the_book_has_at_most_ten_megabytes_beside_icons_and_pdf(site):
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_code_without_an_element_of_its_own_has_its_colour_all_the_same(site, theme):
     (sheet,) = site.glob("_static/page-*.css")
-    css = sheet.read_text(encoding="utf-8")
-    within = f'html[data-theme="{theme}"] .highlight'
-    (base,) = re.findall(re.escape(within) + r" \{[^}]*[ ;]color: (#\w+)", css)
-    for kind in "np":
-        (own,) = re.findall(re.escape(f"{within} .{kind}") + r" \{ color: (#\w+)", css)
-        assert own == base
+    shown = re.findall(
+        rf'html\[data-theme="{theme}"\] \.highlight\{{[^}}]*[ ;]color: (#\w+)',
+        sheet.read_text(encoding="utf-8"),
+    )
+    style = get_style_by_name(f"a11y-high-contrast-{theme}")  # the theme's
+    own = [
+        f"#{style.style_for_token(kind)['color']}".lower()
+        for kind in (Token.Name, Token.Punctuation)
+    ]
+    assert [colour.lower() for colour in shown] * 2 == own
 
 
 def test_the_package_its_reference_and_its_files_have_at_most_four_megabytes(site):
