@@ -187,7 +187,7 @@ llm-local: $(READY) ## run chapter 11 on a small model on this machine, without 
 	@OMP_NUM_THREADS=1 .venv/bin/python -m agent_dynamics.language_model --local "$$MODEL_FILE" $(ASKED) --workers 1 --transcript $(TRANSCRIPTS)
 	@$(MAKE) --no-print-directory chapter CHAPTER=11 PROFILE=$(PROFILE)
 
-bench: $(READY) ## measure speed and memory, about an hour (ONLY=simulation for one part)
+bench: $(READY) ## measure speed and memory, about two hours (ONLY=simulation for one part)
 	@$(call extra,bench,jax)
 	.venv/bin/python -m benchmarks $(ONLY)
 

@@ -20,7 +20,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-SITE, FIGURES = (ROOT / "_build" / "fast" / part for part in ("html", "source/figures"))
+SITE = ROOT / "_build" / "fast" / "html"
+FIGURES = "_build/fast/source/figures"
 MAKE = ["make", "--no-print-directory", "book", "PROFILE=fast"]
 # Chapters whose execution takes seconds, so that a trial takes about a minute.
 QUICK = ("01-setting", "03-aligned", "05-angle", "07-helper", "13-why-talk")
@@ -42,7 +43,7 @@ def data(root: Path = ROOT) -> dict[str, str]:
     """The digest of every figure's data."""
     return {
         path.name: hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted((root / FIGURES.relative_to(ROOT)).glob("*"))
+        for path in sorted((root / FIGURES).glob("*"))
         if path.suffix in {".npz", ".csv"}
     }
 
@@ -96,10 +97,11 @@ def on_a_full_disk(chance: random.Random, seconds: float) -> None:
     """The figures' folder is a file system without room, for a while; where none can
     be mounted, files may not grow.
     """
-    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(FIGURES)]
+    figures = str(ROOT / FIGURES)
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", figures]
     if subprocess.run(mount, check=False, stderr=subprocess.DEVNULL).returncode == 0:
         assert build().wait() != 0, "a build without room for figures passed"
-        subprocess.run(["umount", "--lazy", str(FIGURES)], check=True)
+        subprocess.run(["umount", "--lazy", figures], check=True)
     else:
         limited = ["bash", "-c", "ulimit -f 64; exec " + " ".join(MAKE)]
         ended = subprocess.run(limited, cwd=ROOT, check=False, capture_output=True)

@@ -7,6 +7,7 @@ can use, and the icon fonts keep what some page, script or sheet names.
 
 import os
 import re
+from functools import cache
 from hashlib import sha256
 from pathlib import Path
 
@@ -41,16 +42,21 @@ def whole(sheet: Path, static: Path) -> str:
     )
 
 
-def words(site: Path) -> set[str]:
+@cache  # most pages ask for the same sheets
+def joined(sheets: tuple[Path, ...], static: Path, named: frozenset[str]) -> str:
+    return used_rules("\n".join(whole(sheet, static) for sheet in sheets), named)
+
+
+def words(site: Path) -> frozenset[str]:
     """What its pages and scripts name, classes and ids among it."""
-    return {
+    return frozenset(
         word
         for place in [*pages(site), *(site / "_static").rglob("*.js")]
         for word in WORD.findall(place.read_text(encoding="utf-8"))
-    }
+    )
 
 
-def cut_icons(site: Path, named: set[str]) -> None:
+def cut_icons(site: Path, named: frozenset[str]) -> None:
     static = site / "_static"
     (icons,) = static.glob("vendor/fontawesome/*/css/all.min.css")
     codes = {
@@ -78,19 +84,19 @@ def cut_icons(site: Path, named: set[str]) -> None:
         path.with_suffix(".woff2").unlink()
 
 
-def join_sheets(page: Path, static: Path, named: set[str]) -> set[Path]:
+def join_sheets(page: Path, static: Path, named: frozenset[str]) -> set[Path]:
     """Returns the sheets that the page asked for and that are now one."""
     text = page.read_text(encoding="utf-8")
-    sheets = [
+    sheets = tuple(
         (page.parent / HREF.search(link)[1]).resolve() for link in SHEET.findall(text)
-    ]
+    )
     # A page that only leads on has none; that for what is not found names them from the
     # root of its host.
     if not sheets or not all(sheet.is_relative_to(static) for sheet in sheets):
         return set()
-    joined = used_rules("\n".join(whole(sheet, static) for sheet in sheets), named)
-    name = f"page-{sha256(joined.encode()).hexdigest()[:12]}.css"
-    (static / name).write_text(joined, encoding="utf-8")
+    sheet = joined(sheets, static, named)
+    name = f"page-{sha256(sheet.encode()).hexdigest()[:12]}.css"
+    (static / name).write_text(sheet, encoding="utf-8")
     link = (
         f'<link rel="stylesheet" href="{os.path.relpath(static / name, page.parent)}">'
     )
@@ -107,8 +113,8 @@ def lighten(app: Sphinx, failure: Exception | None) -> None:
     site = Path(app.outdir).resolve()
     named = words(site)
     cut_icons(site, named)
-    joined = [join_sheets(page, site / "_static", named) for page in pages(site)]
-    for sheet in set().union(*joined) if all(joined) else ():
+    replaced = [join_sheets(page, site / "_static", named) for page in pages(site)]
+    for sheet in set().union(*replaced) if all(replaced) else ():
         sheet.unlink()
 
 

@@ -4,7 +4,7 @@ A page needs no script for its formulas: they are there at once, in print, under
 content security policy, and for screen readers. math-core turns TeX into MathML Core.
 STIX Two Math, cut to the signs in use, draws it alike in every browser. A formula in a
 line can break after a relation and keeps the punctuation beside it; one that stands
-alone and is too wide scrolls within its box (book.css has the sign of it).
+alone and is too wide scrolls within its box (math.css has the sign of it).
 """
 
 import re
@@ -47,7 +47,7 @@ def to_mathml(latex: str, display: bool = False) -> ElementTree.Element:
         latex = rf"\begin{{aligned}}{latex}\end{{aligned}}"
     text = converter.convert_with_local_state(latex, displaystyle=display)
     math = ElementTree.fromstring(ENTITY.sub(lambda found: unescape(found[0]), text))
-    # A strict policy forbids the style of a single element; book.css has it by class.
+    # A strict policy forbids the style of a single element; math.css has it by class.
     for cell in math.iter("mtd"):
         side = re.match("text-align: (left|right)", cell.attrib.pop("style", ""))
         if side:

@@ -8,11 +8,11 @@ import re
 from collections.abc import Iterator
 
 import tinycss2
-from tinycss2.ast import AtRule, HashToken, IdentToken, Node
+from tinycss2.ast import HashToken, IdentToken, Node
 
 WORD = re.compile(r"[\w-]+")
 # At-rules that hold rules; the others are kept as they are.
-HOLDING = {"media", "supports", "layer", "container"}
+HOLDING = {"media", "supports"}
 
 
 def asked_for(selector: list[Node]) -> Iterator[str]:
@@ -26,7 +26,7 @@ def asked_for(selector: list[Node]) -> Iterator[str]:
             yield node.value
 
 
-def named(name: str, words: set[str]) -> bool:
+def named(name: str, words: frozenset[str]) -> bool:
     """Whole, or by a beginning that a script completes, as in "kind-" + kind."""
     starts = (name[: dash.end()] for dash in re.finditer(r"\w-", name))
     return name in words or any(start in words for start in starts)
@@ -46,7 +46,7 @@ def rules_of(text: str | list[Node]) -> list[Node]:
     return tinycss2.parse_rule_list(text, skip_comments=True, skip_whitespace=True)
 
 
-def kept(rules: list[Node], words: set[str]) -> str:
+def kept(rules: list[Node], words: frozenset[str]) -> str:
     lines = []
     for rule in rules:
         if rule.type == "qualified-rule":
@@ -58,7 +58,7 @@ def kept(rules: list[Node], words: set[str]) -> str:
             if used:
                 body = tinycss2.serialize(rule.content).strip()
                 lines.append(f"{','.join(used)}{{{body}}}")
-        elif holds_rules(rule):
+        elif rule.type == "at-rule" and rule.lower_at_keyword in HOLDING:
             if text := kept(rules_of(rule.content), words):
                 head = tinycss2.serialize(rule.prelude).strip()
                 lines.append(f"@{rule.at_keyword} {head}{{\n{text}\n}}")
@@ -67,14 +67,6 @@ def kept(rules: list[Node], words: set[str]) -> str:
     return "\n".join(lines)
 
 
-def holds_rules(rule: Node) -> bool:
-    return (
-        isinstance(rule, AtRule)
-        and rule.lower_at_keyword in HOLDING
-        and rule.content is not None
-    )
-
-
-def used_rules(sheet: str, words: set[str]) -> str:
+def used_rules(sheet: str, words: frozenset[str]) -> str:
     """The sheet with the rules that some of the words name, without comments."""
     return kept(rules_of(sheet), words)

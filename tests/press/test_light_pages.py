@@ -28,7 +28,8 @@ def test_a_page_asks_for_one_sheet_in_the_place_of_the_first(tmp_path):
         '<link rel="preload" as="font" href="../_static/f.woff2">'
         '<link rel="stylesheet" type="text/css" href="../_static/b.css"></head>'
     )
-    assert join_sheets(page, static, {"a", "b"}) == {static / "a.css", static / "b.css"}
+    named = frozenset("ab")
+    assert join_sheets(page, static, named) == {static / "a.css", static / "b.css"}
     (joined,) = static.glob("page-*.css")
     assert joined.read_text() == ".a{}\n.b{}"
     link = f'<link rel="stylesheet" href="../_static/{joined.name}">'
@@ -39,5 +40,5 @@ def test_a_page_without_sheets_or_with_those_of_a_host_stays_as_it_is(tmp_path):
     for text in ("<head></head>", '<link rel="stylesheet" href="/book/_static/a.css">'):
         page = tmp_path / "page.html"
         page.write_text(text)
-        assert join_sheets(page, tmp_path / "_static", set()) == set()
+        assert join_sheets(page, tmp_path / "_static", frozenset()) == set()
         assert page.read_text() == text

@@ -22,5 +22,5 @@ from used_rules import used_rules
     ],
 )
 def test_what_a_page_or_a_script_may_hold_is_kept(sheet, left):
-    found = used_rules(sheet, {"b", "c", "kind-"})
+    found = used_rules(sheet, frozenset(["b", "c", "kind-"]))
     assert "".join(found.split()) == "".join(left.split())

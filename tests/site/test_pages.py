@@ -385,6 +385,19 @@ def test_a_link_leads_to_its_place_far_down_a_long_chapter(tab, address, width):
         tab.wait_for_function(f"0 <= {top} && {top} < {HEIGHT / 3}")
 
 
+def test_on_paper_hints_and_solutions_are_unfolded_and_nothing_asks_for_a_click(
+    tab, address
+):
+    tab.goto(f"{address}/04-misaligned.html")
+    tab.locator(".toggle-button").first.wait_for()
+    tab.emulate_media(media="print")
+    tab.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert tab.locator("div.hint").count() and not tab.locator(".toggle-hidden").count()
+    assert not any(
+        button.is_visible() for button in tab.locator(".toggle-button").all()
+    )
+
+
 def test_the_box_of_a_page_names_its_commands_and_offers_its_files(tab, address):
     tab.goto(f"{address}/04-misaligned.html")
     box = tab.locator("details.chapter-box")

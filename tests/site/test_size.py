@@ -34,7 +34,9 @@ def test_the_book_has_at_most_ten_megabytes_beside_icons_and_pdf(site):
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_code_without_an_element_of_its_own_has_its_colour_all_the_same(site, theme):
+def test_names_and_brackets_without_an_element_have_their_colour_all_the_same(
+    site, theme
+):
     (sheet,) = site.glob("_static/page-*.css")
     shown = re.findall(
         rf'html\[data-theme="{theme}"\] \.highlight\{{[^}}]*[ ;]color: (#\w+)',
