@@ -96,9 +96,12 @@ def runs(tmp_path_factory) -> dict[str, Future]:
     """Every chapter's notebook of `solved`, executed; as many at once as there are
     processors.
     """
+    # pytest's factory is not made for threads: it is asked once, before they start.
+    root = tmp_path_factory.mktemp("runs")
 
     def run(chapter: str) -> NotebookNode:
-        folder = tmp_path_factory.mktemp(chapter)
+        folder = root / chapter
+        folder.mkdir()
         nbformat.write(solved(chapter), folder / "in.ipynb")
         papermill = [
             sys.executable,
