@@ -11,12 +11,15 @@ import json
 import re
 import shutil
 from concurrent.futures import ProcessPoolExecutor
+from hashlib import sha256
+from itertools import repeat
 from pathlib import Path
 
 from scour import scour
 from sphinx.application import Sphinx
 
 from agent_dynamics.book.figures import INK
+from agent_dynamics.cache import written_whole
 
 SHORT = scour.parse_args(
     [
@@ -35,10 +38,14 @@ PLAIN_CODE = re.compile(r'<span class="[npo]">([^<]*)</span>')
 INKS = f"<style>svg{{color:{INK['light']}}}svg:target{{color:{INK['dark']}}}</style>"
 
 
-def shorten_drawing(path: Path) -> None:
-    path.write_text(
-        scour.scourString(path.read_text(encoding="utf-8"), SHORT), encoding="utf-8"
-    )
+def shorten_drawing(path: Path, shortened: Path) -> None:
+    """What an earlier build shortened is taken from the folder `shortened`."""
+    drawing = path.read_text(encoding="utf-8")
+    kept = shortened / f"{sha256(drawing.encode()).hexdigest()}.svg"
+    if not kept.exists():
+        with written_whole(kept) as partial:
+            partial.write_text(scour.scourString(drawing, SHORT), encoding="utf-8")
+    shutil.copyfile(kept, path)
 
 
 def join_drawings(images: Path) -> set[str]:
@@ -85,12 +92,12 @@ def finish(app: Sphinx, failure: Exception | None) -> None:
         path.unlink()
     for path in (static / "locales", *static.glob("vendor/fontawesome/*/js")):
         shutil.rmtree(path, ignore_errors=True)
+    drawings = [*site.glob("_images/*.svg"), *static.glob("*.svg")]
+    # Beside what Sphinx has read, which goes when this file changes.
+    shortened = Path(app.doctreedir) / "drawings"
+    shortened.mkdir(exist_ok=True)
     with ProcessPoolExecutor() as pool:
-        list(
-            pool.map(
-                shorten_drawing, [*site.glob("_images/*.svg"), *static.glob("*.svg")]
-            )
-        )
+        list(pool.map(shorten_drawing, drawings, repeat(shortened)))
     joined = join_drawings(site / "_images")
     for page in site.glob("*.html"):
         name_joined(page, joined)

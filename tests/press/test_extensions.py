@@ -7,6 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from sphinx.environment import BuildEnvironment
 from sphinx.testing.util import SphinxTestApp
 
 from agent_dynamics.book.exercises import exercises
@@ -28,7 +29,7 @@ def build(tmp_path, monkeypatch):
     def build(extension: str, builder: str = "html", **pages: str) -> str:
         (tmp_path / "conf.py").write_text(
             f"extensions = ['myst_parser', 'sphinx_proof', '{extension}']\nroot_doc "
-            "= 'page'\n",
+            "= 'page'\nnumfig = True\n",
             encoding="utf-8",
         )
         for name, text in pages.items():
@@ -153,3 +154,32 @@ def test_parameters_and_those_of_a_fast_build_are_folded():
         for cell in json.loads(source[0])["cells"]
     ]
     assert folded == [True, True, False, False]
+
+
+def test_references_with_a_number_read_their_page_once_and_say_its_number(
+    build, tmp_path, monkeypatch
+):
+    read = []
+    get_doctree = BuildEnvironment.get_doctree
+    monkeypatch.setattr(
+        BuildEnvironment,
+        "get_doctree",
+        lambda env, name: read.append(name) or get_doctree(env, name),
+    )
+    figures = "# Figures\n\n```{figure} a.svg\n:name: fig-a\n\nA\n```\n"
+    (tmp_path / "a.svg").write_text("<svg xmlns='http://www.w3.org/2000/svg'/>")
+
+    def reads(references: int) -> int:
+        read.clear()
+        page = (
+            "# Page\n\n```{toctree}\nfigures\n```\n\n"
+            + "{numref}`fig-a`, " * references
+        )
+        assert build("numbered_once", page=page, figures=figures) == ""
+        return read.count("figures")
+
+    assert reads(7) == reads(1)
+    html = (tmp_path / "_build/html/page.html").read_text(encoding="utf-8")
+    assert (
+        'href="figures.html#fig-a"><span class="std std-numref">Fig. 1</span>' in html
+    )
