@@ -7,7 +7,7 @@ would move it on by A g (agent W, up to sign) and by B g (agent U), so
 
     g = 0: aligned;
     A g = 0: W sits at its own target;  B g = 0: U does;
-    both: two-sided, each agent hits its own target at every turn;
+    both: two-sided, each agent ends where its own objective is least;
     neither: misaligned.
 
 Whenever g is not 0 the messages end alternating between two points; whether they do
