@@ -1,9 +1,10 @@
 """Training an LSA layer to take one gradient step, from random prompts and messages.
 
-The recipe is teacher forcing: random prompt, random message, and the exact gradient
-step as the answer to learn. All entries of V and Q start from small random numbers and
-all are trained; nothing of the construction is built in. Contexts hold a random number
-of unrelated earlier messages, without which a layer never learns to ignore its history.
+A layer imitates a step: random prompt, random message, and the exact gradient step as
+the answer to learn. All entries of V and Q start from random numbers and all are
+trained; nothing of the construction is built in. Contexts hold a random number
+of unrelated earlier messages: a layer trained without them can be exact when alone and
+err with a history (:prf:ref:`prop-alone`).
 """
 
 from __future__ import annotations
