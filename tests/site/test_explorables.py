@@ -1010,3 +1010,6 @@ def test_talk_helps_the_agent_with_the_worse_data_alone(open_page):
     assert verdict(tab).endswith("Reached")
     slide(tab, "talk-noise-u", 4)
     assert verdict(tab) == "Not reached yet"
+    slide(tab, "talk-noise-u", 0.5)
+    slide(tab, "talk-kept-u", 0.65)  # the same question for equal steps only
+    assert verdict(tab) == "Not reached yet"

@@ -18,6 +18,7 @@
     },
     goal: "Find a conversation that helps W and harms U.",
     conditions: [
+      "both agents keep the same part of their error",
       "W’s error is at least 10 % below its error alone",
       "U’s error is at least 10 % above its error alone",
     ],
@@ -167,6 +168,7 @@
     });
     const change = (who) => (V[who] > 0 ? errors[who] / V[who] - 1 : errors[who] > 0 ? Infinity : 0);
     const reached = figure.judge([
+      [a === b, `${two(a)} and ${two(b)}`],
       [change("w") <= -CHANGE, percent(change("w"))],
       [change("u") >= CHANGE, percent(change("u"))],
     ]);
