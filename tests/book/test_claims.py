@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from IPython.core.formatters import DisplayFormatter
 
 from agent_dynamics.book import claims, ledger_page
 from agent_dynamics.book.claims import (
@@ -97,6 +98,11 @@ def test_the_tolerance_itself_still_holds(shown):
     assert not record(
         CLAIM, predicted=0, measured=np.nextafter(0.25, 1), tolerance=0.25
     ).holds
+
+
+def test_a_cell_that_ends_with_a_record_shows_the_claim_once(shown):
+    verdict = record(CLAIM, predicted=0, measured=0, tolerance=1)
+    assert len(shown) == 1 and DisplayFormatter().format(verdict) == ({}, {})
 
 
 def test_outside_a_build_a_failed_claim_is_a_verdict(shown):

@@ -79,6 +79,9 @@ class Verdict:
     bounds: bool = False
     model: str = ""
 
+    def _ipython_display_(self) -> None:
+        """Nothing: `record` has shown the claim."""
+
 
 class ClaimFailed(AssertionError):
     """A claim that does not hold within its tolerance, in a build of the book."""
